@@ -1,0 +1,123 @@
+"""Pure decisions about time: how long to wait out an error, and when to look at a job again."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from airflow_provider_kumo.client.errors import KumoAnswerError, KumoError, Patience
+from airflow_provider_kumo.client.jobs import Job, JobKind
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+# A server may ask for hours; the budgets below still decide when to give up.
+_LONGEST_RETRY_AFTER = 300.0
+
+_POLL_SHARE_OF_AGE = 0.05
+_POLL_BOUNDS = {JobKind.TRAINING: (60.0, 180.0), JobKind.PREDICTION: (15.0, 60.0)}
+_POLL_JITTER = 0.10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """For how many seconds each kind of trouble is waited out before it becomes an error.
+
+    :param service: Kumo unreachable, failing, throttling or unreadable.
+    :param refused_key: the key is refused; a rotated key arrives in the connection a little later.
+    :param missing: a job is not there, right after it was created or seen.
+    """
+
+    service: float = 30 * 60.0
+    refused_key: float = 15 * 60.0
+    missing: float = 0.0
+
+    def of(self, patience: Patience) -> float:
+        """Return the seconds that belong to a kind of patience (0: none)."""
+        return {
+            Patience.NONE: 0.0,
+            Patience.SERVICE: self.service,
+            Patience.REFUSED_KEY: self.refused_key,
+            Patience.MISSING: self.missing,
+        }[patience]
+
+
+ONE_TRY = Budgets(service=0.0, refused_key=0.0, missing=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Wait this long and try again.
+
+    :param seconds: how long.
+    :param first: whether this is the first trouble since things last went well: the one worth a log line.
+    """
+
+    seconds: float
+    first: bool
+
+
+class Weather:
+    """Decides, error by error, whether one request is repeated and after what pause.
+
+    Holds no clock and does no I/O: the caller brings the time and does the waiting.
+
+    :param budgets: how long each kind of trouble is waited out.
+    :param safe_to_repeat: False for a request that must not be sent twice (creating a job): then only errors
+        after which the request was certainly not acted on are waited out.
+    """
+
+    def __init__(self, budgets: Budgets, *, safe_to_repeat: bool) -> None:
+        self._budgets = budgets
+        self._safe_to_repeat = safe_to_repeat
+        self._tries = 0
+        self._since: dict[Patience, float] = {}
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether anything has gone wrong so far."""
+        return self._tries > 0
+
+    def pause_after(self, error: KumoError, *, now: float) -> Pause | None:
+        """Return the pause before the next try, or None if the error must be raised.
+
+        :param error: what the last try ended with.
+        :param now: seconds of a monotonic clock.
+        """
+        if not self._safe_to_repeat and isinstance(error, KumoAnswerError) and error.reached:
+            return None
+        budget = self._budgets.of(error.patience)
+        since = self._since.setdefault(error.patience, now)
+        left = since + budget - now
+        if left <= 0:
+            return None
+        self._tries += 1
+        asked = getattr(error, "retry_after", None)
+        seconds = full_jitter(self._tries) if asked is None else min(asked, _LONGEST_RETRY_AFTER)
+        return Pause(seconds=min(seconds, left), first=self._tries == 1)
+
+
+def full_jitter(tries: int) -> float:
+    """Return a random pause in seconds that grows with the number of failed tries, at most a minute.
+
+    Full jitter keeps a thousand triggers from coming back in step after an outage.
+    """
+    ceiling = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries - 1, 16))
+    return random.uniform(ceiling / 10, ceiling)  # noqa: S311
+
+
+def next_look(job: Job, *, now: float, poll_interval: float | None) -> float:
+    """Return the seconds until a live job is worth looking at again.
+
+    Without a fixed interval the spacing grows with the job's age, so that a job is noticed late by a share of its
+    own length: 5 % of the age, within 60 to 180 s for trainings and 15 to 60 s for predictions.
+
+    :param job: the job as last seen.
+    :param now: POSIX time in seconds.
+    :param poll_interval: a fixed spacing in seconds, or None.
+    """
+    if poll_interval is None:
+        shortest, longest = _POLL_BOUNDS[job.kind]
+        spacing = min(max(job.age(now=now) * _POLL_SHARE_OF_AGE, shortest), longest)
+    else:
+        spacing = poll_interval
+    return spacing * random.uniform(1 - _POLL_JITTER, 1 + _POLL_JITTER)  # noqa: S311
