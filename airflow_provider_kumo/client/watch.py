@@ -1,0 +1,92 @@
+"""Watching one job, without a clock or a socket: what is news, and when to look again.
+
+The worker's loop and the trigger's loop differ only in how they send and sleep; everything they decide is here.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_kumo.client.jobs import Job, JobStatus, Progress, show_duration
+from airflow_provider_kumo.client.policy import next_look
+
+
+class Watch:
+    """Follows one job from look to look.
+
+    :param poll_interval: seconds between two looks, or None to space them by the job's age.
+    :param deadline: POSIX time in seconds after which a job that has not ended is given up, or None.
+    """
+
+    def __init__(self, *, poll_interval: float | None, deadline: float | None) -> None:
+        self._poll_interval = poll_interval
+        self._deadline = deadline
+        self._last_said: str | None = None
+
+    @staticmethod
+    def wants_progress(job: Job) -> bool:
+        """Tell whether asking for the job's progress can bring news: only a running job moves."""
+        return job.status == JobStatus.RUNNING
+
+    def news(self, job: Job, progress: Progress | None) -> str | None:
+        """Return a line for the log if the job has moved since the last look, else None.
+
+        :param progress: how far it has come, if that was asked.
+        """
+        line = ", ".join(part for part in (_stage(job), progress.describe() if progress else "") if part)
+        if line == self._last_said:
+            return None
+        self._last_said = line
+        return f"{job.kind.label.capitalize()} {job.id}: {line}"
+
+    def pause(self, job: Job, *, now: float) -> float | None:
+        """Return the seconds until the next look at a job that has not ended, or None if its time is up.
+
+        :param now: POSIX time in seconds.
+        """
+        if self._deadline is None:
+            return next_look(job, now=now, poll_interval=self._poll_interval)
+        left = self._deadline - now
+        if left <= 0:
+            return None
+        return min(next_look(job, now=now, poll_interval=self._poll_interval), left)
+
+
+def closing_lines(job: Job, *, now: float) -> list[str]:
+    """Return what to log about a job that has ended: its outcome, how long it took, and its metrics.
+
+    :param now: POSIX time in seconds, for a job whose end Kumo does not tell.
+    """
+    ended = job.ended_at.timestamp() if job.ended_at is not None else now
+    lines = [f"{job.kind.label.capitalize()} {job.id} ended as {job.status} after {_took(job, ended)}."]
+    lines += [f"Kumo warns: {warning}" for warning in job.warnings]
+    if job.num_entities_predicted is not None:
+        lines.append(f"Entities predicted: {job.num_entities_predicted:,}")
+    lines += _metrics_table(job)
+    if job.nonfinite_metrics:
+        lines.append(f"Not finite, returned as null: {', '.join(job.nonfinite_metrics)}")
+    return lines
+
+
+def _took(job: Job, ended: float) -> str:
+    return show_duration(job.age(now=ended))
+
+
+def _stage(job: Job) -> str:
+    if job.stage is None or job.is_terminal:
+        return job.status
+    return f"{job.status}, {job.stage}" + (f" ({job.stage_detail})" if job.stage_detail else "")
+
+
+def _metrics_table(job: Job) -> list[str]:
+    splits = [split for split in ("test", "validation", "training") if job.metrics.get(split)]
+    if not splits:
+        return []
+    names = list(dict.fromkeys(name for split in splits for name in job.metrics[split]))
+    width = max(len("metric"), *(len(name) for name in names))
+    header = f"{'metric':<{width}}" + "".join(f"  {split:>10}" for split in splits)
+    rows = [f"{name:<{width}}" + "".join(f"  {_cell(job, split, name):>10}" for split in splits) for name in names]
+    return [header, *rows]
+
+
+def _cell(job: Job, split: str, name: str) -> str:
+    value = job.metrics[split].get(name)
+    return "-" if value is None else f"{value:.4g}"
