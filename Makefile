@@ -1,0 +1,97 @@
+# Needs git, make and a Python >= 3.11 with venv; everything else is installed into folders that git ignores.
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# The Airflow to work with: the name of a list in requirements/. Each has an environment of its own.
+AIRFLOW ?= 3.3.2
+DEFAULT_AIRFLOW := 3.3.2
+VENV := $(if $(filter $(DEFAULT_AIRFLOW),$(AIRFLOW)),.venv,.venv-airflow-$(AIRFLOW))
+PINS := requirements/airflow-$(AIRFLOW).txt
+PY := $(VENV)/bin/python
+
+KUMO_APIS := newest middle oldest
+KUMO_API_STAMPS := $(KUMO_APIS:%=.cache/kumo-api/.%)
+
+# Passed on to pytest: make test ARGS="-k retry"
+ARGS ?=
+
+# Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
+export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
+
+.PHONY: help demo test test-unit lint format install kumo-clients pins pins-kumoai clean distclean
+
+help:
+	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
+	@echo '                AIRFLOW_PORT=8080 KUMO_PORT=8123 KEEP=0 (stop when done)'
+	@echo '                KUMO_API_KEY=... [KUMO_HOST=...] PQUERY=...: the same DAG on your Kumo'
+	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
+	@echo 'make test-unit  the fast ones'
+	@echo 'make lint       ruff and mypy; make format applies what ruff can'
+	@echo 'make pins       renew the pinned versions (requirements/README.md)'
+	@echo 'make clean      remove what runs leave; make distclean also the environments'
+	@echo
+	@echo 'PYTHON=... picks the interpreter (>= 3.11), AIRFLOW=... the Airflow, of:'
+	@ls requirements | sed -n 's/^airflow-\(.*\)\.txt$$/  \1/p'
+
+demo: install
+	@exec $(PY) -m dev.demo
+
+test: install kumo-clients
+	@exec $(PY) -m pytest $(ARGS)
+
+test-unit: install
+	@exec $(PY) -m pytest tests/unit $(ARGS)
+
+lint: install
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m mypy --strict -p dev
+
+format: install
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+install: $(VENV)/.package
+
+$(VENV)/.pins: $(PINS) dev/install.sh
+	@echo 'Installing Airflow $(AIRFLOW) into $(VENV) (once, about a minute)'
+	@dev/install.sh $(VENV) $(PINS) .cache/logs/install-$(AIRFLOW).log
+	@$(PY) -m pip check >.cache/logs/check.log 2>&1 || { cat .cache/logs/check.log; echo '$(PINS) is not complete: make pins'; exit 1; }
+	@touch $@
+
+# hatchling is among the pins: without build isolation nothing else is downloaded.
+$(VENV)/.package: $(VENV)/.pins pyproject.toml airflow_provider_kumo/__init__.py
+	@$(PY) -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable . \
+		>.cache/logs/package.log 2>&1 || { cat .cache/logs/package.log; exit 1; }
+	@touch $@
+
+# Kumo's own client and three versions of its schema, for the contract tests; see requirements/README.md.
+kumo-clients: .venv-kumoai/.pins $(KUMO_API_STAMPS)
+
+.venv-kumoai/.pins: requirements/kumoai.txt dev/install.sh
+	@echo "Installing Kumo's own Python client into .venv-kumoai (once)"
+	@dev/install.sh .venv-kumoai requirements/kumoai.txt .cache/logs/install-kumoai.log
+	@touch $@
+
+.cache/kumo-api/.%: requirements/kumo-api-%.txt $(VENV)/.pins
+	@version=$$(sed -n 's/^kumo-api==//p' $<) && rm -rf ".cache/kumo-api/$$version" && mkdir -p .cache/kumo-api .cache/logs && \
+	{ $(PY) -m pip install --no-deps --disable-pip-version-check --target ".cache/kumo-api/$$version" -r $< \
+		>.cache/logs/kumo-api.log 2>&1 || { cat .cache/logs/kumo-api.log; exit 1; }; }
+	@touch $@
+
+pins:
+	@dev/pins.sh $(PINS) 'apache-airflow==$(AIRFLOW)' $(WITH) --editable '.[emulator]' -r requirements/tools.in
+
+pins-kumoai:
+	@dev/pins.sh requirements/kumoai.txt kumoai
+
+clean:
+	rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .venv-airflow-* .venv-kumoai
