@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 import time
 import urllib.request
 import weakref
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,10 +16,16 @@ import certifi
 from yarl import URL
 
 from airflow_provider_kumo.client.answers import body_limit, read_answer, unreachable, unreadable
-from airflow_provider_kumo.client.calls import Call
-from airflow_provider_kumo.client.config import KumoConfig
 from airflow_provider_kumo.client.errors import KumoAuthenticationError, KumoConfigurationError, KumoError
 from airflow_provider_kumo.client.policy import Budgets, Weather
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from airflow_provider_kumo.client.calls import Call
+    from airflow_provider_kumo.client.config import KumoConfig
+    from airflow_provider_kumo.client.logs import Log
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ class AsyncKumoClient:
     :param log: where an outage and its end are told, once each.
     """
 
-    def __init__(self, load_config: Callable[[], Awaitable[KumoConfig]], *, log: logging.Logger) -> None:
+    def __init__(self, load_config: Callable[[], Awaitable[KumoConfig]], *, log: Log) -> None:
         self._load_config = load_config
         self._log = log
         self._lease: _Lease | None = None
@@ -217,9 +220,9 @@ def _trust(config: KumoConfig) -> ssl.SSLContext:
 def _proxy(config: KumoConfig) -> str | None:
     """Return the environment's proxy for Kumo. aiohttp's own ``trust_env`` would also send what ~/.netrc holds."""
     parts = urlsplit(config.base_url)
-    if urllib.request.proxy_bypass_environment(parts.netloc):
+    if urllib.request.proxy_bypass(parts.netloc):
         return None
-    return urllib.request.getproxies_environment().get(parts.scheme)
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 async def _read(response: aiohttp.ClientResponse, *, limit: int) -> bytes:

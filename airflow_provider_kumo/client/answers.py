@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from airflow_provider_kumo.client.calls import Call
-from airflow_provider_kumo.client.config import KumoConfig
 from airflow_provider_kumo.client.errors import KumoUnavailableError, answer_text, error_from_answer
 from airflow_provider_kumo.client.jobs import Job, UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_kumo.client.calls import Call
+    from airflow_provider_kumo.client.config import KumoConfig
 
 T = TypeVar("T")
 
@@ -48,9 +51,7 @@ def unreadable(call: Call[T], config: KumoConfig, got: str, *, status: int | Non
     return KumoUnavailableError(f"Could not {call.what}: Kumo at {config.origin} sent {got}.", status=status)
 
 
-def unreachable(
-    call: Call[T], config: KumoConfig, cause: BaseException, *, reached: bool
-) -> KumoUnavailableError:
+def unreachable(call: Call[T], config: KumoConfig, cause: BaseException, *, reached: bool) -> KumoUnavailableError:
     """Return the error for a connection that was not made or broke.
 
     :param reached: whether the request may have arrived.

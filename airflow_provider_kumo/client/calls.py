@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_kumo.client import jobs
 from airflow_provider_kumo.client.errors import KumoConfigurationError, KumoRequestRefusedError
 from airflow_provider_kumo.client.jobs import Job, JobKind, PredictiveQuery, Progress, UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -19,9 +21,7 @@ _STATUS_BODY = 8 * MIB
 _LIST_BODY = 256 * MIB
 
 # Filters of a list share the query string with tags, and so do group and project.
-RESERVED_TAGS = frozenset(
-    {"pquery_name", "pquery_id", "job_status", "limit", "model_id", "group_id", "project_id"}
-)
+RESERVED_TAGS = frozenset({"pquery_name", "pquery_id", "job_status", "limit", "model_id", "group_id", "project_id"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_kumo import __version__
 from airflow_provider_kumo.client.errors import KumoConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 USER_AGENT = f"airflow-provider-kumo/{__version__}"
 
@@ -216,9 +218,7 @@ def _auth_type(value: Any) -> AuthType:
     try:
         return AuthType(value or AuthType.API_KEY)
     except ValueError:
-        raise KumoConfigurationError(
-            f"its auth_type is {value!r}; it must be one of {', '.join(AuthType)}."
-        ) from None
+        raise KumoConfigurationError(f"its auth_type is {value!r}; it must be one of {', '.join(AuthType)}.") from None
 
 
 def _verify(extra: Mapping[str, Any]) -> bool | str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LONGEST_TEXT = 2000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
@@ -131,6 +133,22 @@ class KumoJobTimeoutError(KumoJobError):
 
 class KumoJobVanishedError(KumoJobError):
     """The job was there and is no more."""
+
+
+def revive(class_name: str, message: str, *, job_id: str) -> KumoError:
+    """Rebuild an error that travelled as its class name and message, from a trigger to a task.
+
+    :param class_name: name of a class of this module; of an unknown one, the message is kept.
+    :param job_id: the job that it is about.
+    """
+    classes = {found.__name__: found for found in _all_subclasses(KumoError)}
+    found = classes.get(class_name, KumoError)
+    return found(message, job_id=job_id) if issubclass(found, KumoJobError) else found(message)
+
+
+def _all_subclasses(base: type[KumoError]) -> list[type[KumoError]]:
+    direct = base.__subclasses__()
+    return [*direct, *(deeper for child in direct for deeper in _all_subclasses(child))]
 
 
 def error_from_answer(

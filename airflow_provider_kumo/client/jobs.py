@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _TEXT_LIMIT = 2000
 
@@ -48,9 +50,23 @@ class JobKind(StrEnum):
             if job_id.startswith(prefix):
                 return kind
         raise ValueError(
-            f"job_id {job_id[:100]!r} starts with neither 'trainingjob-' nor 'bp-job-': "
+            f"job_id: {job_id[:100]!r} starts with neither 'trainingjob-' nor 'bp-job-': "
             "say job_kind='training' or job_kind='prediction'."
         )
+
+    @classmethod
+    def named(cls, job_id: str, job_kind: str | None) -> Self:
+        """Return the kind that was named, or tell it from the id if none was.
+
+        :raises ValueError: the id is no id, the name is no kind, or neither tells.
+        """
+        if not isinstance(job_id, str) or not job_id:
+            raise ValueError(f"job_id: got {job_id!r}; it must be the id of a job in Kumo.")
+        if job_kind is None:
+            return cls.of(job_id)
+        if job_kind not in list(cls):
+            raise ValueError(f"job_kind: got {job_kind!r}; it must be one of {', '.join(cls)}, or None.")
+        return cls(job_kind)
 
 
 class JobStatus(StrEnum):
@@ -129,9 +145,7 @@ class Job:
             "created_at": _iso(self.created_at),
             "started_at": _iso(self.started_at),
             "ended_at": _iso(self.ended_at),
-            "metrics": {
-                split: dict(self.metrics.get(split, {})) for split in ("test", "validation", "training")
-            },
+            "metrics": {split: dict(self.metrics.get(split, {})) for split in ("test", "validation", "training")},
             "num_entities_predicted": self.num_entities_predicted,
         }
 

@@ -105,6 +105,18 @@ def full_jitter(tries: int) -> float:
     return random.uniform(ceiling / 10, ceiling)  # noqa: S311
 
 
+def first_look(kind: JobKind, *, poll_interval: float | None) -> float:
+    """Return the seconds until a trigger first looks at its job.
+
+    Spread, so that the triggers of a restarted triggerer do not all ask at once; and never at once, because Airflow
+    3.3's LocalExecutor fails a task whose trigger fires before its worker process is seen to have ended.
+
+    :param poll_interval: a fixed spacing in seconds, or None.
+    """
+    spacing = _POLL_BOUNDS[kind][0] if poll_interval is None else poll_interval
+    return spacing * random.uniform(0.5, 1.0)  # noqa: S311
+
+
 def next_look(job: Job, *, now: float, poll_interval: float | None) -> float:
     """Return the seconds until a live job is worth looking at again.
 

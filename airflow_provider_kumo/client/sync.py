@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+import ssl
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import requests
 import urllib3.exceptions
 
 from airflow_provider_kumo.client.answers import body_limit, read_answer, unreachable, unreadable
-from airflow_provider_kumo.client.calls import Call
-from airflow_provider_kumo.client.config import KumoConfig
 from airflow_provider_kumo.client.errors import KumoAuthenticationError, KumoConfigurationError, KumoError
 from airflow_provider_kumo.client.policy import Budgets, Weather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from airflow_provider_kumo.client.calls import Call
+    from airflow_provider_kumo.client.config import KumoConfig
+    from airflow_provider_kumo.client.logs import Log
 
 T = TypeVar("T")
 
@@ -32,7 +36,7 @@ class KumoClient:
     :param log: where an outage and its end are told, once each.
     """
 
-    def __init__(self, load_config: Callable[[], KumoConfig], *, log: logging.Logger) -> None:
+    def __init__(self, load_config: Callable[[], KumoConfig], *, log: Log) -> None:
         self._load_config = load_config
         self._log = log
         self.config = load_config()
@@ -100,7 +104,7 @@ class KumoClient:
         except TimeoutError:
             raise unreadable(call, config, "its answer too slowly") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            if isinstance(error, requests.exceptions.SSLError):
+            if isinstance(_root(error), ssl.SSLCertVerificationError):
                 raise _tls_error(config, error) from error
             raise unreachable(call, config, _root(error), reached=not _never_left(error)) from None
         except OSError as error:
@@ -144,12 +148,8 @@ def _never_left(error: Exception) -> bool:
 
 def _root(error: BaseException) -> BaseException:
     """Return the error below requests' and urllib3's wrappers, whose text holds a whole URL."""
-    inner = error.args[0] if error.args else None
-    if isinstance(inner, urllib3.exceptions.MaxRetryError) and inner.reason is not None:
-        return inner.reason
-    if isinstance(inner, BaseException):
-        return _root(inner)
-    return error
+    inner = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else next(iter(error.args), None)
+    return _root(inner) if isinstance(inner, BaseException) else error
 
 
 def _tls_error(config: KumoConfig, error: Exception) -> KumoConfigurationError:

@@ -5,7 +5,7 @@ The worker's loop and the trigger's loop differ only in how they send and sleep;
 
 from __future__ import annotations
 
-from airflow_provider_kumo.client.jobs import Job, JobStatus, Progress, show_duration
+from airflow_provider_kumo.client.jobs import Job, JobStatus, Progress
 from airflow_provider_kumo.client.policy import next_look
 
 
@@ -50,43 +50,7 @@ class Watch:
         return min(next_look(job, now=now, poll_interval=self._poll_interval), left)
 
 
-def closing_lines(job: Job, *, now: float) -> list[str]:
-    """Return what to log about a job that has ended: its outcome, how long it took, and its metrics.
-
-    :param now: POSIX time in seconds, for a job whose end Kumo does not tell.
-    """
-    ended = job.ended_at.timestamp() if job.ended_at is not None else now
-    lines = [f"{job.kind.label.capitalize()} {job.id} ended as {job.status} after {_took(job, ended)}."]
-    lines += [f"Kumo warns: {warning}" for warning in job.warnings]
-    if job.num_entities_predicted is not None:
-        lines.append(f"Entities predicted: {job.num_entities_predicted:,}")
-    lines += _metrics_table(job)
-    if job.nonfinite_metrics:
-        lines.append(f"Not finite, returned as null: {', '.join(job.nonfinite_metrics)}")
-    return lines
-
-
-def _took(job: Job, ended: float) -> str:
-    return show_duration(job.age(now=ended))
-
-
 def _stage(job: Job) -> str:
     if job.stage is None or job.is_terminal:
         return job.status
     return f"{job.status}, {job.stage}" + (f" ({job.stage_detail})" if job.stage_detail else "")
-
-
-def _metrics_table(job: Job) -> list[str]:
-    splits = [split for split in ("test", "validation", "training") if job.metrics.get(split)]
-    if not splits:
-        return []
-    names = list(dict.fromkeys(name for split in splits for name in job.metrics[split]))
-    width = max(len("metric"), *(len(name) for name in names))
-    header = f"{'metric':<{width}}" + "".join(f"  {split:>10}" for split in splits)
-    rows = [f"{name:<{width}}" + "".join(f"  {_cell(job, split, name):>10}" for split in splits) for name in names]
-    return [header, *rows]
-
-
-def _cell(job: Job, split: str, name: str) -> str:
-    value = job.metrics[split].get(name)
-    return "-" if value is None else f"{value:.4g}"

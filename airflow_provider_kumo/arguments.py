@@ -1,0 +1,52 @@
+"""What the operators and the sensor share about their arguments: when to check them, and one default."""
+
+from __future__ import annotations
+
+import os
+from configparser import ConfigParser
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import conf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Kumo's own placeholder in a path of S3, which has the form of a template.
+PARTITION = "{{PARTITION}}"
+
+_PLAIN = (str, int, float, bool, type(None), date, timedelta)
+
+
+def default_deferrable() -> bool:
+    """Return Airflow's ``[operators] default_deferrable`` if somebody has set it, else True.
+
+    Airflow ships False as its own default; jobs of hours should not hold a worker because nobody chose.
+    """
+    chosen = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ or ConfigParser.has_option(
+        conf, "operators", "default_deferrable"
+    )
+    return conf.getboolean("operators", "default_deferrable") if chosen else True
+
+
+def check_settled(check: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Check arguments while the DAG is parsed, if they are already what the task will run with.
+
+    Templates and other tasks' results are checked when the task runs.
+
+    :raises ValueError: an argument cannot be used.
+    """
+    if is_settled(args) and is_settled(kwargs):
+        check(*args, **kwargs)
+
+
+def is_settled(value: Any) -> bool:
+    """Tell whether a value stands as it is: no template and no reference to another task's result in it."""
+    if isinstance(value, str):
+        text = value.replace(PARTITION, "")
+        return "{{" not in text and "{%" not in text
+    if isinstance(value, dict):
+        return all(is_settled(item) for pair in value.items() for item in pair)
+    if isinstance(value, list | tuple):
+        return all(is_settled(item) for item in value)
+    return isinstance(value, _PLAIN)

@@ -1,0 +1,157 @@
+"""Waits for one Kumo job in the triggerer, and ends in exactly one event."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_kumo.client import calls
+from airflow_provider_kumo.client.errors import KumoError, KumoJobVanishedError, KumoNotFoundError
+from airflow_provider_kumo.client.jobs import Job, JobKind, Progress
+from airflow_provider_kumo.client.policy import ONE_TRY, Budgets, first_look
+from airflow_provider_kumo.client.watch import Watch
+from airflow_provider_kumo.triggers.task_state import is_still_deferred
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_kumo.client.aio import AsyncKumoClient
+
+_WAIT_BUDGETS = Budgets(missing=60.0)
+# Airflow gives on_kill 30 seconds by default.
+_CANCEL_BUDGETS = Budgets(service=15.0, refused_key=0.0)
+_AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
+
+
+class KumoJobTrigger(BaseTrigger):
+    """Waits until a job has ended.
+
+    The event holds JSON primitives only: ``{"version": 1, "outcome": …}`` with
+
+    - ``ended`` and ``job``: the job is in a terminal status, good or bad;
+    - ``timed_out`` and ``job``: it has not ended by the deadline;
+    - ``gave_up``, ``job_id``, ``error_class`` and ``error``: Kumo could not be asked for too long, or has no such job.
+
+    :param kumo_conn_id: id of the Airflow connection; the key itself is never part of a trigger.
+    :param job_id: the job.
+    :param job_kind: ``training`` or ``prediction``.
+    :param poll_interval: seconds between two looks; None spaces them by the job's age.
+    :param deadline: POSIX time in seconds at which to give up; None for never.
+    :param cancel_on_kill: whether to cancel the job when a person marks the waiting task failed or successful, or
+        clears it. A restart or shutdown of the triggerer never cancels.
+    """
+
+    def __init__(
+        self,
+        *,
+        kumo_conn_id: str,
+        job_id: str,
+        job_kind: str,
+        poll_interval: float | None = None,
+        deadline: float | None = None,
+        cancel_on_kill: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kumo_conn_id = kumo_conn_id
+        self.job_id = job_id
+        self.job_kind = job_kind
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what another triggerer needs to go on waiting."""
+        return (
+            "airflow_provider_kumo.triggers.kumo.KumoJobTrigger",
+            {
+                "kumo_conn_id": self.kumo_conn_id,
+                "job_id": self.job_id,
+                "job_kind": self.job_kind,
+                "poll_interval": self.poll_interval,
+                "deadline": self.deadline,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait for the job and yield one event."""
+        try:
+            event = await self._wait()
+        except asyncio.CancelledError:
+            if not _AIRFLOW_CALLS_ON_KILL:
+                await self._cancel_if_killed()
+            raise
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Cancel the job because a person ended the task. Called by Airflow 3.3 and later."""
+        await self._cancel_if_killed()
+
+    async def _wait(self) -> dict[str, Any]:
+        kind = JobKind(self.job_kind)
+        try:
+            async with self._hook().async_client() as client:
+                interval = self.poll_interval or client.config.poll_interval
+                await asyncio.sleep(first_look(kind, poll_interval=interval))
+                return await self._watch(client, Watch(poll_interval=interval, deadline=self.deadline), kind)
+        except KumoError as error:
+            return self._gave_up(error)
+
+    async def _watch(self, client: AsyncKumoClient, watch: Watch, kind: JobKind) -> dict[str, Any]:
+        while True:
+            job = await self._look(client, kind)
+            progress = await self._progress(client, job) if watch.wants_progress(job) else None
+            if line := watch.news(job, progress):
+                self.log.info("%s", line)
+            if job.is_terminal:
+                return {"version": 1, "outcome": "ended", "job": job.to_event()}
+            pause = watch.pause(job, now=time.time())
+            if pause is None:
+                return {"version": 1, "outcome": "timed_out", "job": job.to_event()}
+            await asyncio.sleep(pause)
+
+    async def _look(self, client: AsyncKumoClient, kind: JobKind) -> Job:
+        try:
+            return await client.send(calls.get_job(kind, self.job_id), budgets=_WAIT_BUDGETS)
+        except KumoNotFoundError as error:
+            text = f"Kumo has no {kind.label} {self.job_id} any more."
+            raise KumoJobVanishedError(text, job_id=self.job_id) from error
+
+    async def _progress(self, client: AsyncKumoClient, job: Job) -> Progress | None:
+        try:
+            return await client.send(calls.get_progress(job.kind, job.id), budgets=ONE_TRY)
+        except KumoError as error:
+            # The job itself was just read, so this costs a log line its percentage and nothing else.
+            self.log.debug("%s", error)
+            return None
+
+    def _gave_up(self, error: KumoError) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "outcome": "gave_up",
+            "job_id": self.job_id,
+            "error_class": type(error).__name__,
+            "error": str(error),
+        }
+
+    async def _cancel_if_killed(self) -> None:
+        """Cancel the job, unless the task still waits for it and only this triggerer has to let it go."""
+        if not self.cancel_on_kill or await is_still_deferred(self.task_instance):
+            return
+        kind = JobKind(self.job_kind)
+        try:
+            async with self._hook().async_client() as client:
+                await client.send(calls.cancel_job(kind, self.job_id), budgets=_CANCEL_BUDGETS)
+        except KumoError as error:
+            self.log.warning("%s may still be running in Kumo: %s", self.job_id, error)
+        else:
+            self.log.info("The task was ended by a person: asked Kumo to cancel %s %s.", kind.label, self.job_id)
+
+    def _hook(self) -> Any:
+        # Not at import: the hook is not needed to serialize a trigger, which is all that a worker does with it.
+        from airflow_provider_kumo.hooks.kumo import KumoHook
+
+        return KumoHook(self.kumo_conn_id)
