@@ -1,0 +1,1 @@
+"""What development needs: a real Airflow in processes of its own, the demo, the pins."""

@@ -1,0 +1,211 @@
+"""The part of Airflow's REST API that the demo and the tests use."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dev.airflow_release import Release
+
+Record = dict[str, Any]
+
+NOW: Final = "now"
+FINISHED_RUN: Final = frozenset({"success", "failed"})
+
+
+class AirflowError(Exception):
+    """Airflow does not run, does not answer, or does not do what it was asked."""
+
+
+class AirflowApi:
+    """Airflow's REST API at one origin.
+
+    :param origin: such as ``http://127.0.0.1:8080``.
+    :param release: which Airflow it is.
+    """
+
+    def __init__(self, origin: str, release: Release) -> None:
+        self.origin = origin
+        self.release = release
+        self._session = requests.Session()
+        # Proxy variables and .netrc are not for loopback.
+        self._session.trust_env = False
+        self._token_until = 0.0
+
+    # Airflow as a whole
+
+    def healthy(self) -> bool:
+        """Tell whether every component has reported to the database lately; raises while the server is away."""
+        answer = self._get("monitor/health")
+        return all(answer.get(part, {}).get("status") == "healthy" for part in _REPORTING)
+
+    def dag_ids(self) -> set[str]:
+        """Return the DAGs that have been parsed and can run."""
+        return {dag["dag_id"] for dag in self._get("dags", limit=100)["dags"]}
+
+    def import_errors(self) -> dict[str, str]:
+        """Return the stack trace of each file that cannot be imported."""
+        found = self._get("importErrors", limit=100)["import_errors"]
+        return {error["filename"]: error["stack_trace"] for error in found}
+
+    # Runs
+
+    def trigger(
+        self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: datetime | str | None = NOW
+    ) -> str:
+        """Start a run and return its id.
+
+        :param dag_id: the DAG.
+        :param conf: overrides params.
+        :param logical_date: ``None`` makes ``ds`` and ``ts`` undefined in templates, so the default is now.
+        """
+        when = datetime.now(UTC) if logical_date == NOW else logical_date
+        moment = when.isoformat() if isinstance(when, datetime) else when
+        run = self._send("POST", f"dags/{_q(dag_id)}/dagRuns", {"logical_date": moment, "conf": dict(conf or {})})
+        return str(run["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> Record:
+        """Return a run."""
+        found: Record = self._get(_run(dag_id, run_id))
+        return found
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return ``queued``, ``running``, ``success`` or ``failed``."""
+        return str(self.run(dag_id, run_id)["state"])
+
+    def wait_for_run(self, dag_id: str, run_id: str, *, seconds: float = 120) -> str:
+        """Wait until a run has finished and return its state."""
+        deadline = time.monotonic() + seconds
+        while (state := self.run_state(dag_id, run_id)) not in FINISHED_RUN:
+            if time.monotonic() > deadline:
+                tasks = {task["task_id"]: task["state"] for task in self.task_instances(dag_id, run_id)}
+                raise AirflowError(f"{dag_id} {run_id} is still {state} after {seconds:g} s; tasks: {tasks}")
+            time.sleep(0.5)
+        return state
+
+    # Task instances
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[Record]:
+        """Return the task instances of a run, mapped ones each."""
+        found: list[Record] = self._get(f"{_run(dag_id, run_id)}/taskInstances", limit=100)["task_instances"]
+        return found
+
+    def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
+        """Return the state of a task instance; ``None`` before it is scheduled."""
+        state: str | None = self._get(_task(dag_id, run_id, task_id, map_index))["state"]
+        return state
+
+    def wait_for_task(
+        self, dag_id: str, run_id: str, task_id: str, *states: str, map_index: int = -1, seconds: float = 60
+    ) -> str:
+        """Wait until a task instance is in one of these states and return which."""
+        deadline = time.monotonic() + seconds
+        while (state := self.task_state(dag_id, run_id, task_id, map_index)) not in states:
+            if time.monotonic() > deadline:
+                raise AirflowError(f"{task_id} of {run_id} is {state} after {seconds:g} s, not one of {states}")
+            time.sleep(0.3)
+        return str(state)
+
+    def xcom(
+        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
+    ) -> Any | None:
+        """Return what a task pushed under a key; ``None`` if nothing yet."""
+        path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}/xcomEntries/{_q(key)}"
+        answer = self._request("GET", path, params={"map_index": map_index, "stringify": False})
+        return None if answer.status_code == 404 else self._body(answer)["value"]
+
+    def task_log(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int | None = None, map_index: int = -1
+    ) -> str:
+        """Return the log of a task instance, the triggerer's part included; by default of its latest try."""
+        if try_number is None:
+            try_number = int(self._get(_task(dag_id, run_id, task_id, map_index))["try_number"]) or 1
+        path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}/logs/{try_number}"
+        content = self._get(path, map_index=map_index, full_content=True)["content"]
+        return "\n".join(line if isinstance(line, str) else _log_line(line) for line in content)
+
+    def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
+        """Return the extra links of a task instance."""
+        path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}/links"
+        found: dict[str, str | None] = self._get(path, map_index=map_index)["extra_links"]
+        return found
+
+    def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = -1) -> None:
+        """Mark a task instance ``failed`` or ``success``, as the buttons do."""
+        self._send("PATCH", _task(dag_id, run_id, task_id, map_index), {"new_state": state})
+
+    def clear(self, dag_id: str, run_id: str, task_ids: Sequence[str | tuple[str, int]]) -> None:
+        """Clear task instances, as the button does, whatever their state: they run again."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False}
+        self._send("POST", f"dags/{_q(dag_id)}/clearTaskInstances", body)
+
+    # HTTP
+
+    def request(self, method: str, path: str, **keywords: Any) -> Any:
+        """Call anything else of the API and return its JSON."""
+        return self._body(self._request(method, path, **keywords))
+
+    def _get(self, path: str, **params: Any) -> Any:
+        return self._body(self._request("GET", path, params=params))
+
+    def _send(self, method: str, path: str, body: Record) -> Any:
+        return self._body(self._request(method, path, json=body))
+
+    def _request(self, method: str, path: str, **keywords: Any) -> requests.Response:
+        try:
+            self._authenticate()
+            url = f"{self.origin}{self.release.api_prefix}/{path}"
+            return self._session.request(method, url, timeout=30, headers={"Accept": "application/json"}, **keywords)
+        except requests.RequestException as error:
+            raise AirflowError(f"Airflow's API does not answer at {self.origin}: {error}") from error
+
+    def _authenticate(self) -> None:
+        if time.monotonic() < self._token_until:
+            return
+        answer = self._session.get(f"{self.origin}{self.release.token_path}", timeout=30)
+        answer.raise_for_status()
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self._token_until = time.monotonic() + 600
+
+    @staticmethod
+    def _body(answer: requests.Response) -> Any:
+        if not answer.ok:
+            request = answer.request
+            raise AirflowError(f"{request.method} {request.url} -> {answer.status_code}: {answer.text[:2000]}")
+        return answer.json() if answer.content else None
+
+
+_REPORTING: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
+
+def _q(part: str) -> str:
+    return quote(part, safe="")
+
+
+def _run(dag_id: str, run_id: str) -> str:
+    return f"dags/{_q(dag_id)}/dagRuns/{_q(run_id)}"
+
+
+def _task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}"
+    return path if map_index < 0 else f"{path}/{map_index}"
+
+
+def _log_line(entry: Record) -> str:
+    """Return a structured log entry as text, exceptions with their traceback."""
+    known = [str(entry[key]) for key in ("timestamp", "level", "event") if entry.get(key)]
+    return " ".join(known) + "".join(map(_traceback, entry.get("error_detail") or ()))
+
+
+def _traceback(error: Record) -> str:
+    frames = "".join(
+        f"\n  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in error.get("frames", ())
+    )
+    return f"{frames}\n{error.get('exc_type')}: {error.get('exc_value')}"
