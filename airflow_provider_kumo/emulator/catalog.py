@@ -54,6 +54,7 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{v1}/graphs/{{id}}", _get_graph),
         web.post(f"{v1}/graphsnapshots", _create_snapshot),
         web.get(f"{v1}/graphsnapshots/{{id}}", _get_snapshot),
+        web.get(f"{v1}/tablesnapshots/{{id}}", _get_table_snapshot),
         web.post(f"{v1}/tables", _create_table),
         web.post(f"{v1}/tables/validate", _validate_table),
         web.post(f"{v1}/source_tables/get_table_config", _table_config),
@@ -274,6 +275,15 @@ async def _get_snapshot(request: web.Request) -> web.Response:
     if record is None:
         raise not_found(f"Graph snapshot {name}")
     return answer(wire.snapshot_body(record, store.clock()))
+
+
+async def _get_table_snapshot(request: web.Request) -> web.Response:
+    name = request.match_info["id"]
+    store = request.app[STORE]
+    for record in store.snapshots.values():
+        if name in record.table_ids.values():
+            return answer(wire.table_snapshot_body(record, name, store.clock()))
+    raise not_found(f"Table snapshot {name}")
 
 
 async def _create_table(request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from kumoapi.common import JobStatus, ValidationError, ValidationResponse
-from kumoapi.data_snapshot import GraphSnapshotResource, JobState
+from kumoapi.data_snapshot import GraphSnapshotResource, JobState, TableSnapshotResource
 from kumoapi.jobs import (
     AutoTrainerProgress,
     BatchPredictionJobSummary,
@@ -289,20 +289,33 @@ def snapshot_body(record: SnapshotRecord, now: float) -> dict[str, Any]:
     :param now: wall-clock time.
     :returns: ``GraphSnapshotResource`` as JSON.
     """
+    resource = {
+        "id": record.id,
+        "table_ids": record.table_ids,
+        "stages": {"INGEST": _ingest(record, now)},
+        "graph_name": record.graph_name,
+    }
+    return to_json_dict(from_json(resource, GraphSnapshotResource))
+
+
+def table_snapshot_body(record: SnapshotRecord, table_id: str, now: float) -> dict[str, Any]:
+    """Serialise the part of a graph snapshot that one table is.
+
+    :param record: the snapshot of the graph.
+    :param table_id: the id of the table's snapshot.
+    :param now: wall-clock time.
+    :returns: ``TableSnapshotResource`` as JSON.
+    """
+    resource = {"id": table_id, "stages": {"INGEST": _ingest(record, now)}}
+    return to_json_dict(from_json(resource, TableSnapshotResource))
+
+
+def _ingest(record: SnapshotRecord, now: float) -> dict[str, Any]:
     done = now >= record.done_at
-    ingest = JobState(
-        status=JobStatus.DONE if done else JobStatus.RUNNING,
-        start_time=utc(record.created_at),
-        end_time=utc(record.done_at) if done else None,
-    )
     return to_json_dict(
-        from_json(
-            {
-                "id": record.id,
-                "table_ids": record.table_ids,
-                "stages": {"INGEST": to_json_dict(ingest)},
-                "graph_name": record.graph_name,
-            },
-            GraphSnapshotResource,
+        JobState(
+            status=JobStatus.DONE if done else JobStatus.RUNNING,
+            start_time=utc(record.created_at),
+            end_time=utc(record.done_at) if done else None,
         )
     )
