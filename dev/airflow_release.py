@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dev.processes import LOOPBACK
+from dev.processes import LOOPBACK, CannotStartError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,11 +35,11 @@ class Release:
         """Ask an environment which Airflow it has."""
         asked = subprocess.run([python, "-c", _PROBE], env=dict(env), capture_output=True, text=True, check=False)
         if asked.returncode:
-            raise RuntimeError(f"No Airflow in the environment of {python}:\n{asked.stderr.strip()}")
+            raise CannotStartError(f"No Airflow in the environment of {python}:\n{asked.stderr.strip()}")
         version, fingerprint = json.loads(asked.stdout)
         major = int(version.split(".")[0])
         if major != 3:
-            raise RuntimeError(f"dev/airflow_release.py knows Airflow 3, not {version}: add its components and API")
+            raise CannotStartError(f"dev/airflow_release.py knows Airflow 3, not {version}: add its components and API")
         return cls(version, fingerprint)
 
     @property
@@ -96,6 +96,8 @@ class Release:
             },
             "api_auth": {"jwt_secret": secret},
             "scheduler": {
+                # Runs start when somebody starts them; an example's schedule would start jobs of its own.
+                "use_job_schedule": "False",
                 "scheduler_idle_sleep_time": "0.5",
                 "job_heartbeat_sec": "2",
                 "scheduler_heartbeat_sec": "2",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from dev.airflow_api import AirflowApi, AirflowError
 from dev.airflow_release import Release
-from dev.processes import LOOPBACK, REPOSITORY, Watchdog, free_port, port_taken, spawn, stop, tail
+from dev.processes import LOOPBACK, REPOSITORY, Watchdog, free_port, port_taken, spawn, stop, tail, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -88,7 +88,8 @@ class AirflowStack(AirflowApi):
         if port_taken(self.port):
             raise AirflowError(f"Port {self.port} of this machine is taken: Airflow needs another")
         atexit.register(self.stop)
-        self._watchdog = Watchdog()
+        with uninterrupted():
+            self._watchdog = Watchdog()
         self.home.mkdir(parents=True, exist_ok=True)
         self._write_settings()
         self._make_database()
@@ -115,10 +116,7 @@ class AirflowStack(AirflowApi):
     def start_component(self, name: str) -> None:
         """Start ``api-server``, ``dag-processor``, ``scheduler`` or ``triggerer``."""
         command: list[str | Path] = [self._python, "-m", "airflow", *self.release.components[name]]
-        process = spawn(command, log=self.log_file(name), env=self._env, cwd=self.home)
-        self._processes[name] = process
-        if self._watchdog is not None:
-            self._watchdog.guard(process.pid)
+        self._spawn(name, command)
 
     def stop_component(self, name: str, *, grace: float = 8.0) -> None:
         """Stop one component: TERM, then KILL after the grace; ``grace=0`` kills at once."""
@@ -164,6 +162,14 @@ class AirflowStack(AirflowApi):
             if time.monotonic() > deadline:
                 raise AirflowError(f"Waited {seconds:g} s for {what}. Logs are in {self.home / 'output'}.{problem}")
             time.sleep(0.25)
+
+    def _spawn(self, name: str, command: list[str | Path]) -> subprocess.Popen[bytes]:
+        with uninterrupted():
+            process = spawn(command, log=self.log_file(name), env=self._env, cwd=self.home)
+            self._processes[name] = process
+            if self._watchdog is not None:
+                self._watchdog.guard(process.pid)
+        return process
 
     def _check_components(self) -> None:
         for name, process in self._processes.items():
@@ -219,10 +225,7 @@ class AirflowStack(AirflowApi):
 
     def _migrate(self) -> None:
         log = self.log_file("migrate")
-        process = spawn([self._python, "-m", "airflow", "db", "migrate"], log=log, env=self._env, cwd=self.home)
-        self._processes["migrate"] = process
-        if self._watchdog is not None:
-            self._watchdog.guard(process.pid)
+        process = self._spawn("migrate", [self._python, "-m", "airflow", "db", "migrate"])
         try:
             code: int | str = process.wait(timeout=300)
         except subprocess.TimeoutExpired:

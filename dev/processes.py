@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import FrameType
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def spawn(
@@ -42,6 +45,37 @@ def spawn(
             cwd=cwd,
             start_new_session=True,
         )
+
+
+class CannotStartError(Exception):
+    """A process cannot be started, or ends before it is of use; the message has the end of its log."""
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and its like until the block is over: a process that was just started is also noted down.
+
+    Handlers of Python only, not the signal mask: a mask would be inherited by the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+
+    def hold(number: int, _: FrameType | None) -> None:
+        held.append(number)
+
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    caught = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
+        for missed in held:
+            os.kill(os.getpid(), missed)
 
 
 def stop(leaders: Iterable[int], *, grace: float = 8.0) -> list[str]:
