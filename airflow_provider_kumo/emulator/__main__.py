@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how much faster than real time jobs run; at 600 a training takes 12 s (default %(default)g)",
     )
     parser.add_argument("--seed", type=int, default=0, help="where ids and scores are drawn from")
-    parser.add_argument("--key", default="local:kumo", help="the API key (default %(default)s)")
+    parser.add_argument("--key", help="the API key (default: that of the state file, or local:kumo)")
     parser.add_argument("--rbac", action="store_true", help="require group_id and project_id")
     parser.add_argument("--state", type=Path, metavar="FILE", help="keep jobs and queries in this file")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -80,10 +80,10 @@ def _port(text: str) -> int:
 def _store(args: argparse.Namespace) -> Store:
     """Make the state: from the state file if there is one, else from the seeds."""
     from airflow_provider_kumo.emulator import persistence, seeds
-    from airflow_provider_kumo.emulator.store import Settings, Store
+    from airflow_provider_kumo.emulator.store import DEFAULT_KEY, Settings, Store
 
     try:
-        settings = Settings(speed=args.speed, seed=args.seed, rbac=args.rbac, key=args.key)
+        settings = Settings(speed=args.speed, seed=args.seed, rbac=args.rbac, key=args.key or DEFAULT_KEY)
     except ValueError as error:
         raise _Refused(f"kumo-emulator: {error}") from None
     store = Store(settings)
@@ -92,6 +92,7 @@ def _store(args: argparse.Namespace) -> Store:
             seeds.seed(store)
     except persistence.BadState as error:
         raise _Refused(f"kumo-emulator: {error}") from None
+    store.key = args.key or store.key
     return store
 
 

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import ipaddress
 from collections import deque
 from dataclasses import dataclass
@@ -40,6 +39,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from pydantic import TypeAdapter, validate_call
+from pydantic import ValidationError as SchemaError
 
 from airflow_provider_kumo.emulator import lifecycle, seeds, wire
 from airflow_provider_kumo.emulator.api import cancel, check_tags
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 #: More past jobs than one request should make.
 MOST_PAST_JOBS = 100_000
+
+_FAULT = TypeAdapter(Fault)
 
 
 class NoSuchJob(LookupError):
@@ -493,16 +496,12 @@ def _control(request: web.Request) -> Control:
 
 def _action(name: str) -> Callable[[web.Request], Any]:
     """Make the handler of an action: the keys of the body are its arguments."""
-    signature = inspect.signature(getattr(Control, name))
+    action = validate_call(getattr(Control, name))
 
     async def handle(request: web.Request) -> web.Response:
         raw = await request.read()
         arguments = wire.load_json(raw) if raw else {}
-        try:
-            signature.bind(None, **arguments)
-        except TypeError as error:
-            raise Invalid(str(error)) from None
-        return answer({"result": _run(lambda: getattr(_control(request), name)(**arguments))})
+        return answer({"result": _run(lambda: action(_control(request), **arguments))})
 
     return handle
 
@@ -514,21 +513,19 @@ def _run(action: Callable[[], Any]) -> Any:
         raise web.HTTPNotFound(text=str(error)) from None
     except WrongState as error:
         raise web.HTTPConflict(text=str(error)) from None
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        # A value of the wrong type, or a kind that does not exist.
+    except SchemaError as error:
+        raise Invalid(wire.problems_of(error)) from None
+    except ValueError as error:
+        # A kind of job that does not exist.
         raise Invalid(str(error)[:500]) from None
 
 
 async def _inject(request: web.Request) -> web.Response:
     raw = await request.read()
     many = raw.lstrip()[:1] == b"["
-    body = wire.load_json(b'{"faults":' + raw + b"}")["faults"] if many else [wire.load_json(raw)]
-    faults = []
-    for fields in body:
-        try:
-            faults.append(Fault(**{key: value for key, value in fields.items() if key != "_pattern"}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise Invalid(str(error)[:500]) from None
+    listed = wire.load_json(b'{"faults":' + raw + b"}")["faults"] if many else [wire.load_json(raw)]
+    # All of them are checked before the first is taken.
+    faults = _run(lambda: [_FAULT.validate_python(fields) for fields in listed])
     for fault in faults:
         request.app[FAULTS].add(fault)
     return answer({"result": len(request.app[FAULTS])})

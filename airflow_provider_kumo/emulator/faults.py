@@ -56,7 +56,7 @@ class Fault:
     seconds: float = 0.0
     size: int = 32 * 1024 * 1024
     location: str = "/login"
-    _pattern: re.Pattern[str] | None = None
+    _pattern: re.Pattern[str] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the values and compile the path."""

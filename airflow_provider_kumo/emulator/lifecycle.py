@@ -341,17 +341,21 @@ def progress(record: JobRecord, now: float) -> ProgressView:
     :returns: trials or iterations so far, with wall-clock seconds.
     """
     plan = plan_of(record)
-    at = min(now, end_at(record))
+    end, ending, _ = _ending(record)
+    at = min(now, end)
     offset = min(virtual_at(record, at), plan.total)
+    if now >= end and ending == "DONE":
+        # Not left to the rounding of epoch seconds: a job that is done has nothing unfinished.
+        offset = max(plan.total, plan.main_end)
     if record.started_at is None or at < record.started_at or offset < plan.main_start:
         return ProgressView(None, 0.0, None, 0.0, (), 0, 0, 0)
-    start, end = wall_at(record, plan.main_start), wall_at(record, plan.main_end)
+    start, finish = wall_at(record, plan.main_start), wall_at(record, plan.main_end)
     fraction = min(1.0, (offset - plan.main_start) / (plan.main_end - plan.main_start))
     return ProgressView(
         start_time=start,
-        elapsed=max(0.0, min(at, end) - start),
+        elapsed=max(0.0, min(at, finish) - start),
         # Kumo calls it "generally an upper bound" that gets better with time.
-        estimated=(end - start) * (1.15 - 0.15 * fraction),
+        estimated=(finish - start) * (1.15 - 0.15 * fraction),
         fraction=fraction,
         trials=tuple(_trial_views(record, plan, offset=offset, at=at)),
         total_trials=len(plan.trials),

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import tempfile
+import threading
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,7 +51,9 @@ def load(store: Store, path: Path) -> bool:
     try:
         text = path.read_text(encoding="ascii")
     except FileNotFoundError:
-        return False
+        if path.parent.is_dir():
+            return False
+        raise BadState(f"cannot keep the state file {path}: there is no such directory") from None
     except (OSError, ValueError) as error:
         raise BadState(f"cannot read the state file {path}: {error}") from None
     try:
@@ -164,6 +167,9 @@ class Keeper:
         self._path = path
         self._dirty = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._writing = threading.Lock()
+        self._dumped = 0
+        self._written = 0
         store.subscribe(self._notice)
 
     def _notice(self, state_changed: bool) -> None:
@@ -180,18 +186,26 @@ class Keeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            self._write(dump(self._store))
+            self._write(*self._dump())
 
     async def _watch(self) -> None:
         while True:
             await self._dirty.wait()
             await asyncio.sleep(_PAUSE)
             self._dirty.clear()
-            state = dump(self._store)
-            await asyncio.to_thread(self._write, state)
+            await asyncio.to_thread(self._write, *self._dump())
 
-    def _write(self, state: dict[str, Any]) -> None:
-        try:
-            save(state, self._path)
-        except OSError as error:
-            log.warning("cannot write the state file %s: %s", self._path, error)
+    def _dump(self) -> tuple[int, dict[str, Any]]:
+        self._dumped += 1
+        return self._dumped, dump(self._store)
+
+    def _write(self, number: int, state: dict[str, Any]) -> None:
+        """Write a state, unless a later one has been written: a cancelled task leaves its thread behind."""
+        with self._writing:
+            if number < self._written:
+                return
+            self._written = number
+            try:
+                save(state, self._path)
+            except OSError as error:
+                log.warning("cannot write the state file %s: %s", self._path, error)

@@ -62,6 +62,18 @@ def problem(loc: list[str | int], msg: str, kind: str) -> list[dict[str, Any]]:
     return [{"loc": loc, "msg": msg, "type": kind}]
 
 
+def problems_of(error: SchemaError) -> list[dict[str, Any]]:
+    """Turn what the schema found into the ``detail`` of a 422.
+
+    :param error: the error of the schema.
+    :returns: a list of problems in FastAPI's shape.
+    """
+    return [
+        {"loc": ["body", *item["loc"]], "msg": item["msg"], "type": item["type"]}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
 def parse_body(raw: bytes, schema: type[T]) -> tuple[T, dict[str, Any]]:
     """Parse the body of a request with a dataclass of Kumo's schema.
 
@@ -121,12 +133,7 @@ def parse_value(value: dict[str, Any], schema: type[T]) -> tuple[T, dict[str, An
         parsed = from_json(value, schema)
         return parsed, to_json_dict(parsed)
     except SchemaError as error:
-        raise Invalid(
-            [
-                {"loc": ["body", *item["loc"]], "msg": item["msg"], "type": item["type"]}
-                for item in error.errors(include_url=False, include_context=False, include_input=False)
-            ]
-        ) from None
+        raise Invalid(problems_of(error)) from None
     except (ValueError, TypeError, RecursionError) as error:
         # Some of the schema's own checks run outside pydantic's.
         raise Invalid(problem(["body"], str(error)[:500], "value_error")) from None
