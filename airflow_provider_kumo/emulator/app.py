@@ -65,7 +65,10 @@ async def _front_door(request: web.Request, handler: Handler) -> web.StreamRespo
             response = await _api(request, handler)
         else:
             response = await faults.commit(fault, request, lambda req: _api(req, handler))
-        status = response.status
+        status = 0 if isinstance(response, faults.Lost) else response.status
+    except ConnectionError:
+        # The client has gone away in the middle of the body.
+        response = faults.Lost()
     finally:
         # A request whose answer is lost is remembered too, with status 0.
         store.note_request(
@@ -136,8 +139,6 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         # aiohttp writes "404: Not Found" where nobody has said anything better.
         text = error.text or ""
         return _refusal(error.status, error.reason if text.startswith(f"{error.status}: ") else text)
-    except ConnectionError:
-        raise
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         return _refusal(500, "Internal Server Error")

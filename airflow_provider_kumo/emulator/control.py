@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 #: More past jobs than one request should make.
 MOST_PAST_JOBS = 100_000
 
+#: More failures, rejections or held jobs than anybody plans ahead.
+MOST_PLANNED = 10_000
+
 _FAULT = TypeAdapter(Fault)
 
 
@@ -88,6 +91,11 @@ class SeenJob:
     vanished: bool
 
 
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise Invalid(f"{name} must be from {least} to {most}.")
+
+
 class Control:
     """The actions of the control door.
 
@@ -117,6 +125,7 @@ class Control:
         :param connector: name of the connector that the tables are read through.
         :returns: the id of the query.
         """
+        _check_range("entities", entities, 0, 10**12)
         graph = seeds.shop_graph(connector)
         query = seeds.make_query(name=name, query_string=query_string, graph=graph, entities=entities)
         self._store.save_query(query)
@@ -142,8 +151,8 @@ class Control:
         :returns: the ids of the jobs, oldest first.
         :raises Invalid: if the query does not exist, or has no model to predict with.
         """
-        if not 0 < count <= MOST_PAST_JOBS:
-            raise Invalid(f"count must be from 1 to {MOST_PAST_JOBS}.")
+        _check_range("count", count, 1, MOST_PAST_JOBS)
+        _check_range("days", days, 0, 36_500)
         check_tags(tags or {})
         record = self._query(query)
         jobs = seeds.past_jobs(self._store, record, count=count, kind=Kind(kind), days=days, tags=tags)
@@ -176,6 +185,7 @@ class Control:
         :param count: how many jobs.
         :raises Invalid: if jobs of that kind have no such stage.
         """
+        _check_range("count", count, 1, MOST_PLANNED)
         known = [name for name, _ in lifecycle.SHAPES[Kind(kind)].stages]
         if stage is not None and stage not in known:
             raise Invalid(f"Jobs of kind {kind} have no stage {stage!r}; one of {', '.join(known)}.")
@@ -195,6 +205,7 @@ class Control:
         :param message: text of the error.
         :param count: how many.
         """
+        _check_range("count", count, 1, MOST_PLANNED)
         self._store.plans.rejections.extend((title, message) for _ in range(count))
 
     def hold(self, job_id: str | None = None, *, kind: str | None = None, count: int | None = None) -> None:
@@ -207,6 +218,7 @@ class Control:
         :raises WrongState: if it has ended.
         """
         if job_id is None:
+            _check_range("count", 1 if count is None else count, 1, MOST_PLANNED)
             for each in [Kind(kind)] if kind is not None else list(Kind):
                 self._store.plans.holds[each] = inf if count is None else count
             return
@@ -312,8 +324,7 @@ class Control:
         :raises NoSuchJob: if there is no such job.
         :raises WrongState: if it has ended, or waits for a free slot.
         """
-        if not 0 < seconds < 1e9:
-            raise Invalid("seconds must be a number above 0.")
+        _check_range("seconds", seconds, 0, 10**9)
         record = self._live(job_id)
         if record.started_at is None:
             raise WrongState(f"Job {job_id} waits for a free slot.")

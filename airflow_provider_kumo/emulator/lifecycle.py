@@ -236,11 +236,18 @@ def ready_at(record: JobRecord) -> float:
     :param record: the job.
     :returns: wall-clock time.
     """
-    return _queued_at(record) + QUEUED_SECONDS / record.speed
+    return _admitted_at(record) + QUEUED_SECONDS / record.speed
+
+
+def _admitted_at(record: JobRecord) -> float:
+    return max(record.created_at + NOT_STARTED_SECONDS / record.speed, record.not_before)
 
 
 def _queued_at(record: JobRecord) -> float:
-    return max(record.created_at + NOT_STARTED_SECONDS / record.speed, record.not_before)
+    if record.started_at is None:
+        return _admitted_at(record)
+    # A job that was advanced before it started was in the queue earlier, too.
+    return min(_admitted_at(record), record.started_at - QUEUED_SECONDS / record.speed)
 
 
 def failure_offset(record: JobRecord) -> float:

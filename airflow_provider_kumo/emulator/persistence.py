@@ -76,7 +76,7 @@ def _fill(store: Store, state: dict[str, Any]) -> None:
     store.queries.update({item["id"]: _record(QueryRecord, item) for item in state["queries"]})
     store.graphs.update({item["id"]: _record(GraphRecord, item) for item in state["graphs"]})
     store.snapshots.update({item["id"]: _record(SnapshotRecord, item) for item in state["snapshots"]})
-    store.adopt([_job(item, state["configs"]) for item in state["jobs"]])
+    store.adopt([_job(item, state["configs"]) for item in state["jobs"]], since=state["saved_at"])
 
 
 def _record(kind: type[T], item: dict[str, Any]) -> T:
@@ -116,6 +116,7 @@ def dump(store: Store) -> dict[str, Any]:
         jobs.append({**_flat(record), "config": number})
     return {
         "version": VERSION,
+        "saved_at": store.clock(),
         "key": store.key,
         "counter": store.counter,
         "connectors": dict(store.connectors),

@@ -38,18 +38,16 @@ class Slots:
         self.settle(now)
         return len(self._running) + len(self._waiting) < self.parallel + self.queued
 
-    def add(self, record: JobRecord, now: float) -> None:
-        """Take in a job that has not ended: to its slot, or to the end of the queue.
+    def add(self, record: JobRecord) -> None:
+        """Take in a job: to its slot, or to the end of the queue. :meth:`settle` does the rest.
 
         :param record: the job.
-        :param now: wall-clock time.
         """
         if record.started_at is not None:
             self._running[record.id] = record
         else:
             self._waiting[record.id] = record
         self.recheck()
-        self.settle(now)
 
     def recheck(self) -> None:
         """Forget what is known about ends: a job has been changed."""

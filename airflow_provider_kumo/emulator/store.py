@@ -302,7 +302,7 @@ class Store:
         record.not_before = not_before
         self._apply_plans(record)
         self.jobs[record.id] = record
-        self.slots.add(record, now)
+        self.slots.add(record)
         self.changed(record)
         return record
 
@@ -344,16 +344,18 @@ class Store:
             tables=len(query.graph["tables"]),
         )
 
-    def adopt(self, records: Iterable[JobRecord]) -> None:
+    def adopt(self, records: Iterable[JobRecord], *, since: float | None = None) -> None:
         """Take in jobs that exist already: past ones, or those of a state file.
 
         :param records: the jobs.
+        :param since: when they were last seen; those that have ended since then had a slot,
+            in which others may have followed them. ``None`` means now.
         """
-        now = self.clock()
+        since = self.clock() if since is None else since
         for record in records:
             self.jobs[record.id] = record
-            if lifecycle.end_at(record) > now:
-                self.slots.add(record, now)
+            if lifecycle.end_at(record) > since:
+                self.slots.add(record)
         self.changed()
 
     def _apply_plans(self, record: JobRecord) -> None:

@@ -67,9 +67,7 @@ async def test_every_body_is_what_the_schema_makes_of_it(api, store, clock) -> N
     assert await api.status(training) == await api.status(prediction) == "DONE"
 
 
-@pytest.mark.parametrize(
-    ("query", "metric"), [("churn_30d", "auroc"), ("ltv_90d", "mae"), ("next_purchase", "map@10")]
-)
+@pytest.mark.parametrize(("query", "metric"), [("churn_30d", "auroc"), ("ltv_90d", "mae"), ("next_purchase", "map@10")])
 async def test_seeded_models_are_ready_and_scored_by_task(api, query, metric) -> None:
     _, [job] = await api("GET", "training_jobs", pquery_name=query, job_status="DONE")
     assert job["result"]["eval_metrics"]["test_metrics"][0]["name"] == metric
