@@ -20,7 +20,7 @@ from kumoapi.jobs import (
 )
 
 from airflow_provider_kumo.emulator import lifecycle, wire
-from airflow_provider_kumo.emulator.keys import STORE, answer, not_found
+from airflow_provider_kumo.emulator.context import STORE, answer, not_found
 from airflow_provider_kumo.emulator.records import JobRecord, Kind, QueryRecord
 from airflow_provider_kumo.emulator.wire import Invalid, problem
 
@@ -237,8 +237,8 @@ def check_tags(tags: dict[str, str], *, where: str = "body") -> None:
             raise Invalid(problem([*loc, key], "Tag value must be at most 256 characters long", "string_too_long"))
 
 
-def _origin_of_request(request: web.Request, job_source: str) -> str:
-    return request.headers.get("User-Agent", job_source)[:200]
+def _user_agent(request: web.Request) -> str:
+    return request.headers.get("User-Agent", "unknown")[:200]
 
 
 def _experiments(config: dict[str, Any]) -> int:
@@ -272,7 +272,7 @@ async def _create_training(request: web.Request) -> web.Response:
         config=config,
         system_tags=_tags_of(query),
         project_id=project_id,
-        started_by=_origin_of_request(request, "unknown"),
+        started_by=_user_agent(request),
         experiments=_experiments(config),
         not_before=_not_before(
             store,
@@ -321,7 +321,7 @@ async def _create_prediction(request: web.Request) -> web.Response:
         config=config,
         system_tags={**_tags_of(query), "model_id": model.id},
         project_id=project_id,
-        started_by=_origin_of_request(request, "unknown"),
+        started_by=_user_agent(request),
         not_before=_not_before(
             store,
             snapshot=config["graph_snapshot_id"],
@@ -399,7 +399,7 @@ async def _create_table(request: web.Request, kind: Kind, schema: type[Any]) -> 
         config=config,
         system_tags=_tags_of(query),
         project_id=_project_of(request),
-        started_by=_origin_of_request(request, "unknown"),
+        started_by=_user_agent(request),
         not_before=_not_before(store, snapshot=config["graph_snapshot_id"], table_job=None, table_kind=kind),
     )
     return answer({"id": record.id})

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from airflow_provider_kumo.emulator import api, catalog, control, faults, pages
+from airflow_provider_kumo.emulator.context import FAULTS, STORE
 from airflow_provider_kumo.emulator.faults import FaultList
-from airflow_provider_kumo.emulator.keys import FAULTS, STORE
 from airflow_provider_kumo.emulator.store import SeenRequest, Store, TooManyJobs
 from airflow_provider_kumo.emulator.wire import Invalid, dumps
 

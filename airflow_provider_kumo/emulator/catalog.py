@@ -21,7 +21,7 @@ from kumoapi.table import TableDefinition, TableValidationRequest
 from kumoapi.task import TaskType
 
 from airflow_provider_kumo.emulator import seeds, wire
-from airflow_provider_kumo.emulator.keys import STORE, answer, not_found
+from airflow_provider_kumo.emulator.context import STORE, answer, not_found
 from airflow_provider_kumo.emulator.wire import Invalid, problem
 
 if TYPE_CHECKING:

@@ -44,8 +44,8 @@ from pydantic import ValidationError as SchemaError
 
 from airflow_provider_kumo.emulator import lifecycle, seeds, wire
 from airflow_provider_kumo.emulator.api import cancel, check_tags
+from airflow_provider_kumo.emulator.context import FAULTS, STORE, answer
 from airflow_provider_kumo.emulator.faults import Fault, FaultList, Handler
-from airflow_provider_kumo.emulator.keys import FAULTS, STORE, answer
 from airflow_provider_kumo.emulator.records import Failure, JobRecord, Kind, QueryRecord, Verdict
 from airflow_provider_kumo.emulator.store import LIST_ORDERS, SeenRequest, Store
 from airflow_provider_kumo.emulator.wire import Invalid

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from airflow_provider_kumo.emulator import lifecycle
-from airflow_provider_kumo.emulator.keys import STORE
+from airflow_provider_kumo.emulator.context import STORE
 from airflow_provider_kumo.emulator.metrics import epoch_scores, final_scores, scores_of
 from airflow_provider_kumo.emulator.records import JobRecord, Kind
 from airflow_provider_kumo.emulator.wire import utc

@@ -1,4 +1,4 @@
-"""Where the handlers find the state: the typed keys of the web application."""
+"""What all handlers share: where they find the state, and how they answer."""
 
 from __future__ import annotations
 
