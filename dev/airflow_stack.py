@@ -118,7 +118,7 @@ class AirflowStack(AirflowApi):
         command: list[str | Path] = [self._python, "-m", "airflow", *self.release.components[name]]
         self._spawn(name, command)
 
-    def stop_component(self, name: str, *, grace: float = 8.0) -> None:
+    def stop_component(self, name: str, *, grace: float = 4.0) -> None:
         """Stop one component: TERM, then KILL after the grace; ``grace=0`` kills at once."""
         left = self._stop([name], grace=grace)
         if left:
@@ -177,7 +177,7 @@ class AirflowStack(AirflowApi):
                 log = self.log_file(name)
                 raise _Exited(f"Airflow's {name} ended with {process.returncode}. The end of {log}:\n{tail(log)}")
 
-    def _stop(self, names: list[str], *, grace: float = 8.0) -> list[str]:
+    def _stop(self, names: list[str], *, grace: float = 4.0) -> list[str]:
         processes = [self._processes.pop(name) for name in names if name in self._processes]
         left = stop([process.pid for process in processes], grace=grace)
         for process in processes:

@@ -178,10 +178,10 @@ def _follow(run: FollowedRun, screen: Screen, *, pause: float) -> bool:
 def _show_results(run: FollowedRun, screen: Screen, url: str) -> None:
     screen.say("")
     screen.results(run.tasks.values())
-    screen.say(f"DAG run: {url}")
+    screen.say(f"In Airflow: {url}")
     for task in run.tasks.values():
         if task.job:
-            screen.say(f"{task.task_id} in Kumo: {task.job.tracking_url}")
+            screen.say(f"In Kumo:    {task.job.tracking_url}")
 
 
 def _show_failure(run: FollowedRun, screen: Screen, airflow: AirflowStack) -> None:

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from airflow_provider_kumo.client.jobs import show_duration
+from airflow_provider_kumo.client.jobs import JobStatus, show_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +54,9 @@ class Screen:
     def show(self, tasks: Iterable[Task]) -> None:
         """Bring the picture of the tasks up to date."""
         for task in tasks:
+            if task.state is None and task.job is None:
+                continue  # its turn has not come
+            self._link(task)
             if self.console.is_terminal:
                 self._draw(task)
             else:
@@ -75,6 +78,11 @@ class Screen:
                 table.add_row(task.task_id, task.job.id, task.job.status, _took(task.job), _outcome(task.job))
         self.console.print(table)
 
+    def _link(self, task: Task) -> None:
+        if task.job and task.job.tracking_url and task.job.id not in self._linked:
+            self._linked.add(task.job.id)
+            self.say(f"{task.task_id} in Kumo: {task.job.tracking_url}")
+
     def _draw(self, task: Task) -> None:
         if self._live is None:
             self._live = Live(self._bars, console=self.console, refresh_per_second=8)
@@ -85,8 +93,8 @@ class Screen:
         if task.job and not self._bars.tasks[step].started:
             self._bars.start_task(step)
         percent = _percent(task)
-        # A bar without total pulses: that is right for a job that tells no progress, not for a task yet to come.
-        total = None if task.job and percent is None else 100
+        # A bar without a total pulses: something happens, but nobody knows how far it is.
+        total = None if percent is None else 100
         self._bars.update(step, total=total, completed=percent or 0, text=_status(task))
         if task.job and task.job.is_terminal:
             self._bars.stop_task(step)
@@ -95,11 +103,7 @@ class Screen:
         step = _step(task)
         if self._said.get(task.task_id) == step:
             return
-        link = ""
-        if task.job and task.job.tracking_url and task.job.id not in self._linked:
-            self._linked.add(task.job.id)
-            link = f": {task.job.tracking_url}"
-        self.say(f"  {task.task_id}: {_status(task)}{link}")
+        self.say(f"{task.task_id}: {_status(task)}")
         self._said[task.task_id] = step
 
 
@@ -112,7 +116,7 @@ def _step(task: Task) -> str:
 
 def _status(task: Task) -> str:
     if task.job is None:
-        return f"{task.state} in Airflow" if task.state else "waiting"
+        return f"{task.state} in Airflow"
     parts = [task.job.status]
     if not task.job.is_terminal:
         if task.job.stage:
@@ -126,9 +130,11 @@ def _status(task: Task) -> str:
 
 
 def _percent(task: Task) -> int | None:
-    if task.job and task.job.status == "DONE":
+    if task.job and task.job.status == JobStatus.DONE:
         return 100
-    return task.progress.percent if task.progress else None
+    percent = task.progress.percent if task.progress else None
+    # Exporting follows the last iteration: the check mark is for the end.
+    return None if percent is None else min(percent, 99)
 
 
 def _took(job: Job) -> str:

@@ -78,11 +78,11 @@ def uninterrupted() -> Iterator[None]:
             os.kill(os.getpid(), missed)
 
 
-def stop(leaders: Iterable[int], *, grace: float = 8.0) -> list[str]:
+def stop(leaders: Iterable[int], *, grace: float = 4.0) -> list[str]:
     """Stop process groups and everything that descends from them: TERM, then KILL after the grace.
 
     :param leaders: process ids of group leaders.
-    :param grace: seconds that the groups get to end by themselves; 0 kills at once, without TERM.
+    :param grace: seconds that the groups get to end by themselves (the API server often does not); 0 kills at once, without TERM.
     :returns: what is alive nevertheless, as text; empty when all is well.
     """
     groups = set(leaders)
