@@ -82,13 +82,14 @@ def stop(leaders: Iterable[int], *, grace: float = 4.0) -> list[str]:
     """Stop process groups and everything that descends from them: TERM, then KILL after the grace.
 
     :param leaders: process ids of group leaders.
-    :param grace: seconds that the groups get to end by themselves (the API server often does not); 0 kills at once, without TERM.
+    :param grace: seconds that the groups get to end by themselves; 0 kills at once, without TERM.
     :returns: what is alive nevertheless, as text; empty when all is well.
     """
     groups = set(leaders)
     members = family(groups)
     left = members
     if grace > 0:
+        # Airflow's API server often lingers when it has long finished, so the grace is short.
         # Descendants in groups of their own (tasks of Airflow 2) get their TERM from their parents.
         _signal_groups(groups, signal.SIGTERM)
         left = _wait(members, groups, grace)
