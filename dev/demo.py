@@ -194,6 +194,8 @@ def _show_failure(run: FollowedRun, screen: Screen, airflow: AirflowStack) -> No
 def _cancel(run: FollowedRun, screen: Screen) -> None:
     """Have the real Kumo cancel what would otherwise run on for hours without an Airflow that waits for it."""
     screen.freeze()
+    with contextlib.suppress(AirflowError):
+        run.look()  # a job may have been started since the last look
     for job in run.cancel_jobs():
         screen.say(f"Asked Kumo to cancel {job.id}: {job.tracking_url}")
 
