@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from airflow_provider_kumo.client.sync import KumoClient
 from airflow_provider_kumo.emulator.local import LocalKumo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_kumo.client.calls import Call
 
@@ -104,6 +105,8 @@ class OfficialError(Exception):
 class OfficialClient:
     """Kumo's own client in its own process, because it can be initialised once only."""
 
+    Error = OfficialError
+
     def __enter__(self) -> Self:
         if not OFFICIAL_PYTHON.exists():
             pytest.fail(f"Kumo's own client is not in {OFFICIAL_PYTHON}; run: make kumo-clients", pytrace=False)
@@ -138,15 +141,39 @@ class OfficialClient:
         return answer["result"]
 
 
+class Clock:
+    """A clock that goes like any other until it is set forward."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    def forward(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
 @pytest.fixture(scope="module")
-def _kumo_of_module() -> Iterator[LocalKumo]:
-    with LocalKumo() as kumo:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def _kumo_of_module(clock: Clock) -> Iterator[LocalKumo]:
+    with LocalKumo(speed=1, clock=clock) as kumo:
         yield kumo
+
+
+@pytest.fixture
+def new_official() -> Iterator[OfficialClient]:
+    """Kumo's own client, not logged in; starting it takes seconds."""
+    with OfficialClient() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 def official(_kumo_of_module: LocalKumo) -> Iterator[OfficialClient]:
-    """Kumo's own client, logged in to the local Kumo; starting it takes seconds."""
+    """Kumo's own client, logged in to the local Kumo. One for all tests, since starting it takes seconds."""
     with OfficialClient() as client:
         client("init", url=_kumo_of_module.url, api_key=_kumo_of_module.api_key)
         yield client
@@ -154,19 +181,24 @@ def official(_kumo_of_module: LocalKumo) -> Iterator[OfficialClient]:
 
 @pytest.fixture
 def kumo(_kumo_of_module: LocalKumo) -> LocalKumo:
-    """The local Kumo as it was at first. Jobs run until a test says otherwise."""
+    """The local Kumo as it was at first. Its jobs take hours of its clock, so nothing happens by itself in a test."""
     _kumo_of_module.reset()
-    _kumo_of_module.hold()
     return _kumo_of_module
 
 
-def client_for(kumo: LocalKumo, **scope: str) -> KumoClient:
-    config = KumoConfig(base_url=kumo.url, secret=kumo.api_key, scope=scope)
-    return KumoClient(lambda: config, log=logging.getLogger(__name__))
+@pytest.fixture(scope="session")
+def client_for() -> Callable[..., KumoClient]:
+    """Return how to make our client for a local Kumo, within a group and project or none."""
+
+    def make(kumo: LocalKumo, **scope: str) -> KumoClient:
+        config = KumoConfig(base_url=kumo.url, secret=kumo.api_key, scope=scope)
+        return KumoClient(lambda: config, log=logging.getLogger(__name__))
+
+    return make
 
 
 @pytest.fixture
-def ours(kumo: LocalKumo) -> Iterator[KumoClient]:
+def ours(kumo: LocalKumo, client_for: Callable[..., KumoClient]) -> Iterator[KumoClient]:
     """Our client, logged in to the same local Kumo."""
     with client_for(kumo) as client:
         yield client

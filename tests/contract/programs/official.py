@@ -19,7 +19,7 @@ from kumoapi.json_serde import from_json, to_json_dict
 TAKES = {
     "training_job_api.create": TrainingJobRequest,
     "batch_prediction_job_api.maybe_create": BatchPredictionRequest,
-    "graph_api.create": GraphDefinition,
+    "graph_api.create_graph": GraphDefinition,
 }
 
 
