@@ -6,7 +6,12 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseSensorOperator, PokeReturnValue
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+)
 
 from airflow_provider_kumo.arguments import check_settled, default_deferrable
 from airflow_provider_kumo.client import calls
@@ -72,9 +77,15 @@ class KumoJobSensor(BaseSensorOperator):
         """Look at the job, and wait for it in the triggerer, by poking or by rescheduling."""
         if not self.deferrable:
             return super().execute(context)
-        job = self._look(context)
-        if job.is_terminal:
-            return self._finish(job)
+        try:
+            job = self._look(context)
+            if job.is_terminal:
+                return self._finish(job)
+        except AirflowFailException as error:
+            # Airflow does this for a poke and for a resumed task, but not for a deferrable sensor's first look.
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
         from airflow_provider_kumo.triggers.kumo import KumoJobTrigger
 
         return self.defer(

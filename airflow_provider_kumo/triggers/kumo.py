@@ -24,6 +24,8 @@ _WAIT_BUDGETS = Budgets(missing=60.0)
 # Airflow gives on_kill 30 seconds by default.
 _CANCEL_BUDGETS = Budgets(service=15.0, refused_key=0.0)
 _AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
+# The event loop itself holds tasks only weakly.
+_cancelling: set[asyncio.Task[None]] = set()
 
 
 class KumoJobTrigger(BaseTrigger):
@@ -54,7 +56,7 @@ class KumoJobTrigger(BaseTrigger):
         deadline: float | None = None,
         cancel_on_kill: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kumo_conn_id = kumo_conn_id
         self.job_id = job_id
         self.job_kind = job_kind
@@ -82,13 +84,20 @@ class KumoJobTrigger(BaseTrigger):
             event = await self._wait()
         except asyncio.CancelledError:
             if not _AIRFLOW_CALLS_ON_KILL:
-                await self._cancel_if_killed()
+                await self.on_kill()
             raise
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
-        """Cancel the job because a person ended the task. Called by Airflow 3.3 and later."""
-        await self._cancel_if_killed()
+        """Cancel the job because a person ended the task. Called by Airflow 3.3 and later.
+
+        Airflow 3.3 cancels this coroutine again in every turn of the triggerer's loop, about once a second, until it
+        has ended. The work goes on in a task of its own, which that does not reach.
+        """
+        work = asyncio.create_task(self._cancel_if_killed())
+        _cancelling.add(work)
+        work.add_done_callback(_cancelling.discard)
+        await asyncio.shield(work)
 
     async def _wait(self) -> dict[str, Any]:
         kind = JobKind(self.job_kind)

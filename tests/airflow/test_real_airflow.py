@@ -1,0 +1,160 @@
+"""The same DAGs under a real scheduler, API server, DAG processor and triggerer, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from airflow_provider_kumo.emulator.local import LocalKumo
+from dev.airflow_stack import AirflowStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# All are started at once, so that they wait side by side.
+RUNS = {
+    "retrain then predict": ("kumo_retrain_then_predict", {"pquery_id": "next_purchase"}),
+    "nightly predict": ("kumo_nightly_predict", {}),
+    "wait for job": ("kumo_wait_for_job", {}),
+    "many queries": ("kumo_many_queries", {}),
+    "retrain, blocking": ("case_retrain_blocking", {}),
+    "predict, blocking": ("case_predict_blocking", {}),
+}
+
+
+class World(NamedTuple):
+    """A Kumo, an Airflow that works with it, and the runs that were started in it."""
+
+    kumo: LocalKumo
+    airflow: AirflowStack
+    runs: dict[str, tuple[str, str]]
+
+    def end(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """Wait for a run and return the states of its task instances."""
+        self.airflow.wait_for_run(dag_id, run_id, seconds=240)
+        return {
+            task["task_id"] if task["map_index"] < 0 else f"{task['task_id']}[{task['map_index']}]": task["state"]
+            for task in self.airflow.task_instances(dag_id, run_id)
+        }
+
+    def logs(self, dag_id: str, run_id: str) -> str:
+        """Return the logs of a run's task instances, for the message of a failed assertion."""
+        return "\n".join(
+            self.airflow.task_log(dag_id, run_id, task["task_id"], map_index=task["map_index"])
+            for task in self.airflow.task_instances(dag_id, run_id)
+        )
+
+    def run(self, dag_id: str, **conf: object) -> tuple[str, dict[str, str]]:
+        """Start a run, wait for it, and return its id and the states of its task instances."""
+        run_id = self.airflow.trigger(dag_id, conf)
+        return run_id, self.end(dag_id, run_id)
+
+    def deferred_job(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Wait until a task is deferred and return its job."""
+        self.airflow.wait_for_task(dag_id, run_id, task_id, "deferred")
+        return str(self.airflow.xcom(dag_id, run_id, task_id, "job_id"))
+
+    def trigger_has_looked(self, job_id: str) -> None:
+        """Wait until the triggerer asks for a job, so that its trigger runs."""
+        self.kumo.clear_requests()
+        self.kumo.wait_for(lambda: any(request.path.endswith(job_id) for request in self.kumo.requests), timeout=30)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with (
+        LocalKumo(speed=1500) as kumo,
+        AirflowStack(
+            tmp_path_factory.mktemp("airflow"),
+            Path(os.environ["AIRFLOW_HOME"]) / "dags",
+            env={"AIRFLOW_CONN_KUMO_DEFAULT": kumo.connection_json},
+            # Only what the tests start runs, not what the schedules of the examples would.
+            settings={"scheduler": {"use_job_schedule": "False"}},
+        ) as airflow,
+    ):
+        airflow.wait_for_dags({dag_id for dag_id, _ in RUNS.values()} | {"case_cancel"})
+        runs = {name: (dag_id, airflow.trigger(dag_id, conf)) for name, (dag_id, conf) in RUNS.items()}
+        yield World(kumo, airflow, runs)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_ends_well(world: World, name: str) -> None:
+    states = world.end(*world.runs[name])
+    assert set(states.values()) == {"success"}, world.logs(*world.runs[name])
+
+
+def test_the_result_link_and_log_of_a_deferred_task_are_there_for_a_person(world: World) -> None:
+    dag_id, run_id = world.runs["retrain then predict"]
+    world.end(dag_id, run_id)
+    result = world.airflow.xcom(dag_id, run_id, "retrain")
+    link = f"{world.kumo.origin}/jobs/{result['job_id']}"
+    assert world.airflow.links(dag_id, run_id, "retrain") == {"Kumo job": link}
+    assert result["metrics"]["test"]
+    log = world.airflow.task_log(dag_id, run_id, "retrain")
+    assert f"Started training job {result['job_id']}. See {link}" in log
+    assert "Training (Experiment" in log, log
+    assert "ended as DONE" in log
+    assert world.kumo.api_key not in log
+
+
+def test_a_failing_job_and_a_rejected_prediction_fail_their_tasks_with_kumos_words(world: World) -> None:
+    for name in RUNS:
+        world.end(*world.runs[name])
+    world.kumo.fail_next("training", title="Schema changed", message="Column AGE is gone")
+    run_id, states = world.run("case_retrain_deferrable")
+    assert states == {"retrain": "failed"}
+    assert "Schema changed. Column AGE is gone." in world.airflow.task_log("case_retrain_deferrable", run_id, "retrain")
+
+    world.kumo.reject_next(title="Model is not trained", message="It has status FAILED")
+    run_id, states = world.run("case_predict_deferrable")
+    assert states == {"predict": "failed"}
+    assert "Model is not trained. It has status FAILED." in world.airflow.task_log(
+        "case_predict_deferrable", run_id, "predict"
+    )
+
+
+def test_sensors_in_every_mode_see_a_job_through(world: World) -> None:
+    run_id = world.airflow.trigger("case_start_only")
+    assert world.end("case_start_only", run_id) == {"retrain": "success"}
+    job_id = world.airflow.xcom("case_start_only", run_id, "retrain", "job_id")
+    waits = {
+        dag: world.airflow.trigger(dag, {"job_id": job_id})
+        for dag in ("case_sensor_deferrable", "case_sensor_poke", "case_sensor_reschedule")
+    }
+    for dag_id, wait_id in waits.items():
+        assert world.end(dag_id, wait_id) == {"wait": "success", "wait_or_skip": "success"}, world.logs(dag_id, wait_id)
+        assert world.airflow.xcom(dag_id, wait_id, "wait")["job_id"] == job_id
+
+
+def test_a_job_is_cancelled_by_the_operator(world: World) -> None:
+    world.kumo.hold(kind="training", count=1)
+    run_id = world.airflow.trigger("case_retrain_deferrable")
+    job_id = world.deferred_job("case_retrain_deferrable", run_id, "retrain")
+    _, states = world.run("case_cancel", job_id=job_id)
+    assert states == {"cancel": "success", "cancel_again": "success"}
+    assert world.kumo.job(job_id).status == "CANCELLED"
+    assert world.end("case_retrain_deferrable", run_id) == {"retrain": "failed"}
+
+
+def test_marking_a_deferred_task_failed_cancels_its_job(world: World) -> None:
+    world.kumo.hold(kind="training", count=1)
+    run_id = world.airflow.trigger("case_retrain_deferrable")
+    job_id = world.deferred_job("case_retrain_deferrable", run_id, "retrain")
+    world.trigger_has_looked(job_id)
+    world.airflow.set_task_state("case_retrain_deferrable", run_id, "retrain", "failed")
+    world.kumo.wait_for(lambda: world.kumo.job(job_id).status == "CANCELLED", timeout=30)
+
+
+def test_a_restarted_triggerer_goes_on_waiting_and_cancels_nothing(world: World) -> None:
+    world.kumo.hold(kind="training", count=1)
+    run_id = world.airflow.trigger("case_retrain_deferrable")
+    job_id = world.deferred_job("case_retrain_deferrable", run_id, "retrain")
+    world.airflow.stop_component("triggerer")
+    assert world.kumo.job(job_id).status == "RUNNING"
+    world.airflow.start_component("triggerer")
+    world.kumo.release(job_id)
+    assert world.end("case_retrain_deferrable", run_id) == {"retrain": "success"}
+    assert world.airflow.xcom("case_retrain_deferrable", run_id, "retrain")["job_id"] == job_id
