@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from configparser import ConfigParser
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
 # Kumo's own placeholder in a path of S3, which has the form of a template.
 PARTITION = "{{PARTITION}}"
-
-_PLAIN = (str, int, float, bool, type(None), date, timedelta)
 
 
 def default_deferrable() -> bool:
@@ -49,4 +46,5 @@ def is_settled(value: Any) -> bool:
         return all(is_settled(item) for pair in value.items() for item in pair)
     if isinstance(value, list | tuple):
         return all(is_settled(item) for item in value)
-    return isinstance(value, _PLAIN)
+    # Results of other tasks resolve later, and Airflow 3 calls what can be called.
+    return not (hasattr(value, "iter_references") or callable(value))

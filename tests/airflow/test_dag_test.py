@@ -134,19 +134,20 @@ class TestModes:
         assert "auroc" in run.log
 
 
+# dag.test() does not reschedule; test_real_airflow.py does.
+@pytest.mark.parametrize("mode", ["deferrable", "poke"])
+def test_a_sensor_waits_for_a_job_of_either_kind(
+    kumo_emulator: LocalKumo, run_dag: Callable[..., Any], mode: str
+) -> None:
+    started = _start_prediction(kumo_emulator)
+    run = run_dag(f"case_sensor_{mode}", job_id=started)
+    assert run.result("wait")["job_id"] == started
+    assert run.result("wait")["num_entities_predicted"] > 0
+    assert run.xcoms["wait", "tracking_url"] == f"{kumo_emulator.origin}/jobs/{started}"
+
+
 @pytest.mark.parametrize("mode", ["deferrable", "poke", "reschedule"])
 class TestSensor:
-    def test_it_waits_for_a_job_of_either_kind(
-        self, kumo_emulator: LocalKumo, run_dag: Callable[..., Any], mode: str
-    ) -> None:
-        if mode == "reschedule":
-            pytest.skip("dag.test() does not reschedule; tests/airflow/test_real_airflow.py runs it")
-        started = _start_prediction(kumo_emulator)
-        run = run_dag(f"case_sensor_{mode}", job_id=started)
-        assert run.result("wait")["job_id"] == started
-        assert run.result("wait")["num_entities_predicted"] > 0
-        assert run.xcoms["wait", "tracking_url"] == f"{kumo_emulator.origin}/jobs/{started}"
-
     def test_a_job_that_has_ended_is_found_at_once(
         self, kumo_emulator: LocalKumo, run_dag: Callable[..., Any], mode: str
     ) -> None:

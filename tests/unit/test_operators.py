@@ -1,0 +1,286 @@
+"""What operators and the sensor refuse, what they ask of Kumo, and how they wait; Airflow's task context is a stub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_kumo.client.errors import KumoJobFailedError, KumoJobTimeoutError, KumoJobVanishedError
+from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoCancelJobOperator, KumoRetrainOperator
+from airflow_provider_kumo.outputs import bigquery, s3, snowflake
+from airflow_provider_kumo.sensors.kumo import KumoJobSensor
+from airflow_provider_kumo.triggers.kumo import KumoJobTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_kumo.emulator.local import LocalKumo
+
+
+class TaskInstanceStub:
+    """A task instance that keeps what is pushed."""
+
+    def __init__(self, try_number: int = 1) -> None:
+        self.dag_id, self.run_id, self.task_id, self.map_index = "dag", "run", "task", -1
+        self.try_number = try_number
+        self.start_date = datetime.now(UTC)
+        self.xcoms: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+
+def context(ti: TaskInstanceStub | None = None) -> Any:
+    return {"ti": ti or TaskInstanceStub()}
+
+
+def retrain(**arguments: Any) -> KumoRetrainOperator:
+    return KumoRetrainOperator(task_id="retrain", **{"pquery_id": "churn_30d", **arguments})
+
+
+def predict(**arguments: Any) -> KumoBatchPredictOperator:
+    return KumoBatchPredictOperator(task_id="predict", **arguments)
+
+
+def asked(kumo: LocalKumo) -> list[str]:
+    """Return the requests so far as "METHOD path", without the prefix and ids."""
+    return [f"{r.method} {'/'.join(r.path.removeprefix('/api/v1/').split('/')[:1])}" for r in kumo.requests]
+
+
+def event_of(deferred: TaskDeferred) -> dict[str, Any]:
+    """Run a deferred task's trigger as the triggerer would: from its serialized form, to its one event."""
+
+    async def run() -> dict[str, Any]:
+        path, kwargs = deferred.trigger.serialize()
+        assert path == f"{KumoJobTrigger.__module__}.{KumoJobTrigger.__name__}"
+        events = [event async for event in KumoJobTrigger(**json.loads(json.dumps(kwargs))).run()]
+        assert len(events) == 1
+        return json.loads(json.dumps(events[0].payload))
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: retrain(pquery_id=""), "pquery_id: got ''"),
+        (lambda: retrain(pquery_id=" churn"), "pquery_id: got ' churn'"),
+        (lambda: retrain(pquery_id=None), "pquery_id: got None"),
+        (lambda: retrain(model_plan="fast"), "model_plan: got 'fast'"),
+        (lambda: retrain(model_plan={"a": {1, 2}}), "model_plan: got"),
+        (lambda: retrain(refresh_snapshot=True, graph_snapshot_id="g@1"), "graph_snapshot_id cannot be given too"),
+        (lambda: retrain(warm_start_job_id=""), "warm_start_job_id: got ''"),
+        (lambda: retrain(poll_interval=-1), "poll_interval: got -1"),
+        (lambda: retrain(poll_interval=timedelta(0)), "poll_interval: got 0"),
+        (lambda: retrain(timeout=0), "timeout: got 0"),
+        (lambda: retrain(timeout=None), "timeout: got None"),
+        (lambda: retrain(job_tags={"k" * 65: "v"}), "1 to 64"),
+        (lambda: retrain(job_tags={"key": "v" * 257}), "at most 256"),
+        (lambda: retrain(job_tags={"bad key": "v"}), "job_tags key 'bad key'"),
+        (lambda: retrain(job_tags={"limit": "v"}), "filter lists"),
+        (lambda: retrain(job_tags={"airflow_task_key": "v"}), "belong to this provider"),
+        (lambda: retrain(job_tags={"key": "none"}), "remove this tag"),
+        (lambda: predict(), "either training_job_id or pquery_id"),
+        (lambda: predict(pquery_id="a", training_job_id="b"), "either training_job_id or pquery_id"),
+        (lambda: predict(pquery_id="a", prediction_time="tomorrow"), "prediction_time: got 'tomorrow'"),
+        (lambda: predict(pquery_id="a", binary_classification_threshold=2), "binary_classification_threshold: got 2"),
+        (lambda: predict(pquery_id="a", num_workers=0), "num_workers: got 0"),
+        (lambda: predict(pquery_id="a", num_classes_to_return=1.5), "num_classes_to_return: got 1.5"),
+        (lambda: predict(pquery_id="a", explanations="maybe"), "explanations: got 'maybe'"),
+        (lambda: predict(pquery_id="a", outputs={"storage_type": "S3"}), "outputs: got"),
+        (lambda: predict(pquery_id="a", outputs=[{"storage_type": "FTP"}]), "outputs[0].storage_type: got 'FTP'"),
+        (lambda: predict(pquery_id="a", outputs=[s3(file_path="")]), "outputs[0].file_path: got ''"),
+        (
+            lambda: predict(pquery_id="a", outputs=[snowflake(connector_id="", table_name="T")]),
+            "outputs[0].connector_id: got ''",
+        ),
+        (
+            lambda: predict(pquery_id="a", outputs=[bigquery(connector_id="c", table_name="t", write_mode="REPLACE")]),
+            "outputs[0].write_mode: got 'REPLACE'",
+        ),
+        (
+            lambda: predict(pquery_id="a", outputs=[s3(file_path="s3://b/x", artifact_type="LABELS")]),
+            "outputs[0].artifact_type: got 'LABELS'",
+        ),
+        (
+            lambda: predict(
+                pquery_id="a", outputs=[{"storage_type": "S3", "artifact_type": "PREDICTIONS", "path": "s3://b"}]
+            ),
+            "S3 takes no 'path'",
+        ),
+        (lambda: KumoCancelJobOperator(task_id="cancel", job_id=""), "job_id: got ''"),
+        (lambda: KumoCancelJobOperator(task_id="cancel", job_id="j-1"), "starts with neither"),
+        (lambda: KumoJobSensor(task_id="wait", job_id="j-1", job_kind="tuning"), "job_kind: got 'tuning'"),
+        (lambda: KumoJobSensor(task_id="wait", job_id="bp-job-1", poll_interval="soon"), "poll_interval: got 'soon'"),
+    ],
+)
+def test_a_wrong_argument_is_named_while_the_dag_is_parsed(make: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        make()
+
+
+def test_templates_are_left_for_the_task_to_check() -> None:
+    predict(pquery_id="{{ params.query }}", prediction_time="{{ data_interval_end }}", num_workers="{{ params.n }}")
+    retrain(job_tags={"day": "{{ ds }}"}, model_plan={"training_job": {"num_experiments": "{{ params.n }}"}})
+
+
+@pytest.mark.parametrize(
+    ("connection", "said"),
+    [
+        ({}, "it has no API key"),
+        ({"password": "a b"}, "no API key has"),
+        ({"password": "key\n"}, "no API key has"),
+        ({"password": "plain"}, "Name the host"),
+        ({"password": "c:s", "host": "what ever"}, "is no host or URL"),
+        ({"password": "c:s", "host": "ftp://kumo"}, "no http(s) URL"),
+        ({"password": "c:s", "host": "http://kumo.example.com"}, "unencrypted"),
+        ({"password": "c:s", "extra": {"read_timeout": -1}}, "read_timeout is -1"),
+    ],
+)
+def test_a_wrong_connection_fails_the_task_for_good(
+    monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KUMO_DEFAULT", json.dumps({"conn_type": "kumo", **connection}))
+    with pytest.raises(AirflowFailException) as caught:
+        retrain().execute(context())
+    assert said in str(caught.value)
+    assert "kumo_default" in str(caught.value)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_starting_a_job_costs_one_lookup_one_submit_and_one_look(kumo_emulator: LocalKumo, deferrable: bool) -> None:
+    kumo_emulator.hold(kind="training")
+    operator = retrain(model_plan={}, deferrable=True, wait_for_completion=deferrable)
+    if deferrable:
+        with pytest.raises(TaskDeferred):
+            operator.execute(context())
+    else:
+        operator.execute(context())
+    assert asked(kumo_emulator) == ["GET training_jobs", "POST training_jobs", "GET training_jobs"]
+
+
+def test_copying_the_newest_plan_costs_one_more_request(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred):
+        retrain(pquery_id="pquery-churn-30d", deferrable=True).execute(context())
+    assert len(kumo_emulator.requests) == 4
+
+
+def test_resuming_costs_one_tag(kumo_emulator: LocalKumo) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context())
+    event = event_of(deferred.value)
+    kumo_emulator.clear_requests()
+    result = retrain().execute_complete(context(), event)
+    assert result["status"] == "DONE"
+    assert [(r.method, r.path.rsplit("/", 1)[-1]) for r in kumo_emulator.requests] == [("PATCH", "tags")]
+
+
+def test_every_mode_returns_the_same(kumo_emulator: LocalKumo) -> None:
+    blocking = retrain(deferrable=False).execute(context())
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context())
+    resumed = retrain().execute_complete(context(), event_of(deferred.value))
+    assert list(blocking) == list(resumed)
+    assert blocking["metrics"].keys() == resumed["metrics"].keys()
+    assert {type(v) for v in blocking.values()} == {type(v) for v in resumed.values()}
+
+
+def test_a_further_try_goes_on_with_the_running_job(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    first, second = TaskInstanceStub(), TaskInstanceStub(try_number=2)
+    for ti in (first, second):
+        with pytest.raises(TaskDeferred):
+            retrain(deferrable=True).execute(context(ti))
+    assert first.xcoms == second.xcoms
+
+
+def test_a_result_that_nobody_took_is_adopted_and_one_that_was_taken_is_not(kumo_emulator: LocalKumo) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context())
+    event_of(deferred.value)
+    adopted = retrain(deferrable=True).execute(context())
+    assert adopted["job_id"] == deferred.value.trigger.job_id
+    with pytest.raises(TaskDeferred) as anew:
+        retrain(deferrable=True).execute(context())
+    assert anew.value.trigger.job_id != adopted["job_id"]
+
+
+def test_a_job_that_takes_too_long_is_cancelled(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True, timeout=0.5).execute(context())
+    event = event_of(deferred.value)
+    assert event["outcome"] == "timed_out"
+    with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
+        retrain(timeout=0.5).execute_complete(context(), event)
+    assert kumo_emulator.job(deferred.value.trigger.job_id).cancelled_by is not None
+
+
+def test_execution_timeout_bounds_a_deferred_task_too(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True, execution_timeout=timedelta(seconds=60)).execute(context())
+    left = deferred.value.trigger.deadline - datetime.now(UTC).timestamp()
+    assert 50 < left <= 60
+
+
+def test_killing_the_workers_task_cancels_its_job(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    operator = retrain(wait_for_completion=False)
+    job_id = operator.execute(context())["job_id"]
+    operator.on_kill()
+    assert kumo_emulator.job(job_id).cancelled_by is not None
+
+
+def test_cancel_on_kill_false_lets_the_job_run(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    operator = retrain(wait_for_completion=False, cancel_on_kill=False)
+    job_id = operator.execute(context())["job_id"]
+    operator.on_kill()
+    assert kumo_emulator.job(job_id).cancelled_by is None
+
+
+def test_a_failed_job_may_be_tried_again_and_a_vanished_one_too(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.fail_next("training", title="No data", message="Table is empty")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context())
+    with pytest.raises(KumoJobFailedError, match=r"No data\. Table is empty\."):
+        retrain().execute_complete(context(), event_of(deferred.value))
+    gone = {"version": 1, "outcome": "gave_up", "job_id": "trainingjob-1"}
+    with pytest.raises(KumoJobVanishedError, match="no more"):
+        retrain().execute_complete(
+            context(), {**gone, "error_class": "KumoJobVanishedError", "error": "It is no more."}
+        )
+
+
+@pytest.mark.kumo_emulator(rbac=True)
+def test_an_object_store_needs_a_connector_when_access_control_is_on(kumo_emulator: LocalKumo) -> None:
+    with pytest.raises(AirflowFailException, match=r"outputs\[0\].connector_id: Kumo requires a connector for S3"):
+        predict(pquery_id="churn_30d", outputs=[s3(file_path="s3://b/x")]).execute(context())
+
+
+def test_a_query_without_a_model_cannot_predict(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.add_query("never_trained")
+    with pytest.raises(AirflowFailException, match="has no successful training job"):
+        predict(pquery_id="never_trained").execute(context())
+
+
+def test_a_prediction_time_may_be_any_time_of_airflows(kumo_emulator: LocalKumo) -> None:
+    for moment in ("2026-11-20", "2026-11-20 00:00:00+00:00", datetime(2026, 11, 20, 2, tzinfo=UTC)):
+        operator = predict(pquery_id="churn_30d", prediction_time=moment, wait_for_completion=False, durable=False)
+        job_id = operator.execute(context())["job_id"]
+        sent = kumo_emulator.job(job_id).config["prediction_time"]
+        assert sent.startswith("2026-11-20T0"), sent
+        assert sent.endswith("Z")
+
+
+def test_a_trigger_holds_no_secret(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context())
+    assert kumo_emulator.api_key not in json.dumps(deferred.value.trigger.serialize())
