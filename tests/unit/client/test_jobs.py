@@ -513,6 +513,7 @@ KEYS = st.sampled_from(
         "num_entities_predicted",
         "1",
         "2",
+        "",
     ]
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("PT5S")
