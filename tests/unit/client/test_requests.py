@@ -153,7 +153,7 @@ def test_good_tags_are_sent_as_they_are(tags):
     ],
 )
 def test_a_tag_that_kumo_or_this_provider_would_misread_is_refused(key, value, said):
-    with pytest.raises(ValueError, match="^job_tags key ") as caught:
+    with pytest.raises(ValueError, match=r"^job_tags key ") as caught:
         training_request(pquery_id="q", job_tags={"fine": "x", key: value})
     assert said in str(caught.value)
 
@@ -281,10 +281,10 @@ def test_seconds_may_be_a_number_or_a_timedelta(value, seconds):
 @pytest.mark.parametrize("value", [0, -1, timedelta(0), timedelta(-1), "soon", True, float("inf"), "nan", [], 10**400])
 def test_wrong_seconds_are_named(value):
     for check in (check_seconds, required_seconds):
-        with pytest.raises(ValueError, match="^timeout: got .*seconds above zero"):
+        with pytest.raises(ValueError, match=r"^timeout: got .*seconds above zero"):
             check("timeout", value)
 
 
 def test_required_seconds_may_not_be_none():
-    with pytest.raises(ValueError, match="^timeout: got None"):
+    with pytest.raises(ValueError, match=r"^timeout: got None"):
         required_seconds("timeout", None)
