@@ -64,7 +64,6 @@ def job(name: str, status: str = "RUNNING", *, age: int = 0, request: str = "sam
         ([job("a", request="other", age=5), job("b")], "b", ["a"]),
         ([job("a", cancelling="x")], None, []),
         ([job("a", cancelling="x", age=2), job("b")], "b", []),
-        ([job("a", delivered="x")], "a", []),
         ([job("a", "DONE")], "a", []),
         ([job("a", "DONE", age=2), job("b", "DONE", age=1)], "b", []),
         ([job("a", "DONE", delivered="x")], None, []),
