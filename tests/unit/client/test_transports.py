@@ -262,7 +262,6 @@ def test_a_proxy_that_is_down_is_trouble_that_passes(connect, monkeypatch, free_
 
 # -- every trouble has its class -----------------------------------------------------------------
 
-RETRY_DATE = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
 
 @pytest.mark.parametrize(
@@ -320,10 +319,12 @@ def test_trouble_has_the_class_of_its_cause(to_emulator, kumo_emulator, fault, e
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [({"Retry-After": "7"}, 7), ({"retry-after": " 7 "}, 7), ({"Retry-After": RETRY_DATE}, 3600)],
+    [({"Retry-After": "7"}, 7), ({"retry-after": " 7 "}, 7), ({"Retry-After": "in an hour"}, 3600)],
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_read_in_both_forms(to_emulator, kumo_emulator, status, header, seconds):
+    if seconds == 3600:
+        header = {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}
     kumo_emulator.inject("status", status=status, headers=header)
     with pytest.raises(KumoUnavailableError) as caught:
         to_emulator.send(LOOK, budgets=ONE_TRY)
