@@ -263,7 +263,6 @@ def test_a_proxy_that_is_down_is_trouble_that_passes(connect, monkeypatch, free_
 # -- every trouble has its class -----------------------------------------------------------------
 
 
-
 @pytest.mark.parametrize(
     ("fault", "error_class", "retryable", "reached", "said"),
     [
