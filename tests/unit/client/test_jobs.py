@@ -23,7 +23,7 @@ from airflow_provider_kumo.client.jobs import (
 )
 
 T, P = JobKind.TRAINING, JobKind.PREDICTION
-quickly = settings(deadline=None, max_examples=150)
+quickly = settings(deadline=None, max_examples=75)
 
 
 def metric(name, value):

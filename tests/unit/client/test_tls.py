@@ -75,6 +75,7 @@ def test_a_certificate_that_is_not_trusted_is_refused_before_the_key_is_sent(
     assert clock.pauses == []
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("how", ["ca_bundle", "verify off", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_certificate_of_ones_own_authority_is_accepted(connect, stub, certificates, monkeypatch, how):
     bundle, context = certificates["right"]
@@ -84,6 +85,7 @@ def test_a_certificate_of_ones_own_authority_is_accepted(connect, stub, certific
     assert connect(config(stub(tls=context).url, verify=verify)).send(LOOK) == 0
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_verify_off_wins_over_the_environment(connect, stub, certificates, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates["wrong"][0])
     assert connect(config(stub(tls=certificates["right"][1]).url, verify=False)).send(LOOK) == 0

@@ -39,7 +39,8 @@ LOOK = calls.list_connectors()
 
 
 def config(url: str, **changes) -> KumoConfig:
-    return KumoConfig(**{"base_url": url, "secret": KEY, **changes})
+    # Over plain http nothing is verified; reading a bundle of authorities for each test would take seconds in all.
+    return KumoConfig(**{"base_url": url, "secret": KEY, "verify": False, **changes})
 
 
 # -- what goes well ------------------------------------------------------------------------------
@@ -426,7 +427,7 @@ def _answer_once(listening: socket.socket, content: bytes) -> threading.Thread:
 
 
 @pytest.mark.parametrize("key", [KEY, 'acme:s3"cr\\3t/0123', "acme:" + "0123456789" * 10])
-@pytest.mark.parametrize("status", [200, 401, 422])
+@pytest.mark.parametrize("status", [200, 401])
 @pytest.mark.parametrize(
     "body",
     [
