@@ -130,12 +130,13 @@ def decide(jobs: Sequence[Job], fingerprint: str) -> Decision:
 
     A live job with the same request is taken, the oldest if there are several. Without one, the newest DONE job
     whose result was never delivered is taken. Failed, cancelled, cancel-requested and delivered jobs never are; one
-    that was to be cancelled but still lives is cancelled once more.
+    that was to be cancelled but still lives is cancelled once more, and one that was delivered while it lives (by a
+    task that does not wait) is left alone.
 
     :param jobs: all jobs that carry the task's key.
     :param fingerprint: of the request.
     """
-    live = sorted((job for job in jobs if not job.is_terminal), key=_birth)
+    live = sorted((job for job in jobs if not job.is_terminal and DELIVERED_TAG not in job.tags), key=_birth)
     wanted = [job for job in live if job.tags.get(REQUEST_TAG) == fingerprint and not job.cancel_requested]
     if wanted:
         return Decision(

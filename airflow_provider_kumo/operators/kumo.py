@@ -148,6 +148,8 @@ class _KumoJobOperator(_KumoOperator):
         client = self._hook().get_conn()
         job = self._find_or_submit(client, context)
         if not self.wait_for_completion:
+            if self.durable:
+                mark_delivered(client, job, log=self.log)
             return job.result()
         if self.deferrable and not job.is_terminal:
             self._defer(job, context)

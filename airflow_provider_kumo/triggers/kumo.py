@@ -106,10 +106,13 @@ class KumoJobTrigger(BaseTrigger):
         try:
             async with self._hook().async_client() as client:
                 interval = self.poll_interval or client.config.poll_interval
-                await asyncio.sleep(first_look(kind, poll_interval=interval))
+                await asyncio.sleep(self._within_deadline(first_look(kind, poll_interval=interval)))
                 return await self._watch(client, Watch(poll_interval=interval, deadline=self.deadline), kind)
         except KumoError as error:
             return self._gave_up(error)
+
+    def _within_deadline(self, seconds: float) -> float:
+        return seconds if self.deadline is None else min(seconds, max(0.0, self.deadline - time.time()))
 
     async def _watch(self, client: AsyncKumoClient, watch: Watch, kind: JobKind) -> dict[str, Any]:
         while True:
