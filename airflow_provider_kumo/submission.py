@@ -17,10 +17,11 @@ from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.errors import (
     KumoAnswerError,
     KumoError,
+    KumoJobAbandonedError,
     KumoSubmissionUnknownError,
     KumoUnavailableError,
 )
-from airflow_provider_kumo.client.jobs import Job, JobKind, JobStatus
+from airflow_provider_kumo.client.jobs import Job, JobKind, JobStatus, cancel_tags
 from airflow_provider_kumo.client.policy import Budgets
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 TASK_KEY_TAG = "airflow_task_key"
 REQUEST_TAG = "airflow_request"
 DELIVERED_TAG = "airflow_delivered"
-CANCEL_TAG = "airflow_cancel_requested"
 
 _LONGEST_TAG_VALUE = 256
 # After an answer was lost, the job may show up in lists a little late.
@@ -41,6 +41,11 @@ _PAUSE_BETWEEN_LOOKS = 3.0
 _SUBMISSIONS = 3
 _SIDE_NOTE_BUDGETS = Budgets(service=30.0, refused_key=0.0)
 _NEW_JOB_BUDGETS = Budgets(missing=60.0)
+# Airflow 3 kills a task's process five seconds after it was asked to end.
+_LAST_SECONDS = 4.0
+_LAST_BUDGETS = Budgets(service=2.0, refused_key=0.0)
+_CONFIRM_SECONDS = 30.0
+_CONFIRM_PAUSE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +129,19 @@ def decide(jobs: Sequence[Job], fingerprint: str) -> Decision:
     """Decide between reattaching, adopting a result and starting anew. Pure.
 
     A live job with the same request is taken, the oldest if there are several. Without one, the newest DONE job
-    whose result was never delivered is taken. Failed, cancelled, cancel-requested and delivered jobs never are.
+    whose result was never delivered is taken. Failed, cancelled, cancel-requested and delivered jobs never are; one
+    that was to be cancelled but still lives is cancelled once more, and one that was delivered while it lives (by a
+    task that does not wait) is left alone.
 
     :param jobs: all jobs that carry the task's key.
     :param fingerprint: of the request.
     """
-    live = sorted((job for job in jobs if not job.is_terminal and CANCEL_TAG not in job.tags), key=_birth)
-    same = [job for job in live if job.tags.get(REQUEST_TAG) == fingerprint]
-    if same:
+    live = sorted((job for job in jobs if not job.is_terminal and DELIVERED_TAG not in job.tags), key=_birth)
+    wanted = [job for job in live if job.tags.get(REQUEST_TAG) == fingerprint and not job.cancel_requested]
+    if wanted:
         return Decision(
-            take=same[0],
-            cancel=tuple(job for job in live if job is not same[0]),
+            take=wanted[0],
+            cancel=tuple(job for job in live if job is not wanted[0]),
             why="it was started by an earlier try of this task",
         )
     undelivered = [
@@ -143,7 +150,7 @@ def decide(jobs: Sequence[Job], fingerprint: str) -> Decision:
         if job.status == JobStatus.DONE
         and job.tags.get(REQUEST_TAG) == fingerprint
         and DELIVERED_TAG not in job.tags
-        and CANCEL_TAG not in job.tags
+        and not job.cancel_requested
     ]
     if undelivered:
         return Decision(
@@ -151,107 +158,195 @@ def decide(jobs: Sequence[Job], fingerprint: str) -> Decision:
             cancel=tuple(live),
             why="an earlier try of this task started it, and nobody has taken its result yet",
         )
-    return Decision(take=None, cancel=tuple(live), why="the request has changed since the earlier try" if live else "")
-
-
-def find_or_submit(client: KumoClient, submission: Submission, *, durable: bool, log: Log) -> tuple[Job, bool]:
-    """Return the one job of this task instance, and whether this call has started it.
-
-    :param durable: False starts a job without looking for an earlier one.
-    :raises KumoSubmissionUnknownError: answers to the submission were lost again and again, and no job is found.
-    :raises KumoError: Kumo refuses, or stays unavailable.
-    """
-    if durable:
-        found = _take_existing(client, submission, log)
-        if found is not None:
-            return found, False
-    for _ in range(_SUBMISSIONS):
-        try:
-            job_id = client.send(submission.build(submission.tags))
-        except KumoAnswerError as error:
-            if not (isinstance(error, KumoUnavailableError) and error.reached):
-                raise
-            log.warning("%s The job may have been started all the same; looking for it.", error)
-            found = _look_for_lost(client, submission, log)
-            if found is not None:
-                return found, True
-        else:
-            return _read_new(client, submission, job_id, durable=durable, log=log), True
-    raise KumoSubmissionUnknownError(
-        f"A {submission.kind.label} was submitted {_SUBMISSIONS} times, every answer was lost, and no job with the tag "
-        f"{TASK_KEY_TAG}={submission.key.digest} is found."
+    changed = any(not job.cancel_requested for job in live)
+    return Decision(
+        take=None, cancel=tuple(live), why="the request has changed since the earlier try" if changed else ""
     )
+
+
+class Submitter:
+    """Brings one task instance to its one job.
+
+    Holds what a signal handler needs to know of a submission that it interrupts.
+
+    :param client: the worker's client.
+    :param submission: what the task wants.
+    :param durable: False starts a job without looking for an earlier one.
+    :param log: of the task.
+    """
+
+    def __init__(self, client: KumoClient, submission: Submission, *, durable: bool, log: Log) -> None:
+        self._client = client
+        self._submission = submission
+        self._durable = durable
+        self._log = log
+        # From the moment that a request is sent until its job is known, or is known not to exist.
+        self._in_flight = False
+        self.abandoned = False
+        self.job: Job | None = None
+
+    def find_or_submit(self) -> tuple[Job, bool]:
+        """Return the one job of this task instance, and whether this call has started it.
+
+        :raises KumoSubmissionUnknownError: answers to the submission were lost again and again, and no job is found.
+        :raises KumoJobAbandonedError: :meth:`abandon` was called meanwhile.
+        :raises KumoError: Kumo refuses, or stays unavailable.
+        """
+        self.job, started = self._find_or_submit()
+        self._in_flight = False
+        return self.job, started
+
+    def abandon(self) -> None:
+        """Cancel the job of a task that is being killed, also if its submission is not yet answered.
+
+        May be called from a signal handler in the middle of :meth:`find_or_submit`: it uses a client of its own, and
+        what it interrupts starts nothing afterwards.
+        """
+        self.abandoned = True
+        with self._client.twin() as client:
+            for job in self._to_abandon(client):
+                cancel(client, job, log=self._log, budgets=_LAST_BUDGETS)
+
+    def _to_abandon(self, client: KumoClient) -> list[Job]:
+        if self.job is not None:
+            return [self.job]
+        deadline = time.monotonic() + _LAST_SECONDS
+        while self._in_flight:
+            # Kumo may create the job at any moment, or may have done so before it could answer.
+            found = [job for job in self._jobs(client, _LAST_BUDGETS) if not job.is_terminal]
+            if found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.3)
+        return []
+
+    def _find_or_submit(self) -> tuple[Job, bool]:
+        if self._durable:
+            found = self._take_existing()
+            if found is not None:
+                return found, False
+        for _ in range(_SUBMISSIONS):
+            try:
+                job_id = self._submit()
+            except KumoAnswerError as error:
+                if not (isinstance(error, KumoUnavailableError) and error.reached):
+                    raise
+                self._log.warning("%s The job may have been started all the same; looking for it.", error)
+                found = self._look_for_lost()
+                if found is not None:
+                    return found, True
+            else:
+                return self._read_new(job_id), True
+        raise KumoSubmissionUnknownError(
+            f"A {self._submission.kind.label} was submitted {_SUBMISSIONS} times, every answer was lost, and no job "
+            f"with the tag {TASK_KEY_TAG}={self._submission.key.digest} is found."
+        )
+
+    def _submit(self) -> str:
+        call = self._submission.build(self._submission.tags)
+        self._stop_if_abandoned(None)
+        self._in_flight = True
+        try:
+            job_id = self._client.send(call)
+        except KumoAnswerError as error:
+            self._in_flight = error.reached
+            raise
+        self._stop_if_abandoned(job_id)
+        return job_id
+
+    def _stop_if_abandoned(self, job_id: str | None) -> None:
+        if not self.abandoned:
+            return
+        if job_id is not None:
+            self._client.send(calls.cancel_job(self._submission.kind, job_id), budgets=_LAST_BUDGETS)
+        raise KumoJobAbandonedError("The task was killed while it started a job.", job_id=job_id or "none")
+
+    def _take_existing(self) -> Job | None:
+        decision, _ = self._settle()
+        if decision.take is not None:
+            self._log.info("Going on with %s %s: %s.", decision.take.kind.label, decision.take.id, decision.why)
+        elif decision.why:
+            self._log.warning("Starting anew: %s.", decision.why)
+        return decision.take
+
+    def _look_for_lost(self) -> Job | None:
+        for look in range(_LOOKS_AFTER_LOST_ANSWER):
+            if look > 0:
+                time.sleep(_PAUSE_BETWEEN_LOOKS)
+            self._stop_if_abandoned(None)
+            found = self._take_existing()
+            if found is not None:
+                return found
+        return None
+
+    def _read_new(self, job_id: str) -> Job:
+        """Read the new job by its key, which also shows whether another process has started one at the same time."""
+        if self._durable:
+            decision, jobs = self._settle()
+            job = decision.take or next((job for job in jobs if job.id == job_id), None)
+            if job is not None:
+                return job
+        return self._client.send(calls.get_job(self._submission.kind, job_id), budgets=_NEW_JOB_BUDGETS)
+
+    def _settle(self) -> tuple[Decision, list[Job]]:
+        """Look the task's jobs up, decide, and cancel those that nobody waits for."""
+        jobs = self._jobs(self._client)
+        decision = decide(jobs, self._submission.fingerprint)
+        for job in decision.cancel:
+            self._log.warning("Cancelling %s %s: this task does not wait for it any more.", job.kind.label, job.id)
+            cancel(self._client, job, log=self._log)
+        return decision, jobs
+
+    def _jobs(self, client: KumoClient, budgets: Budgets | None = None) -> list[Job]:
+        digest = self._submission.key.digest
+        jobs = client.send(calls.list_jobs(self._submission.kind, tags={TASK_KEY_TAG: digest}), budgets=budgets)
+        # A server that does not know the filter returns everything.
+        return [job for job in jobs if job.tags.get(TASK_KEY_TAG) == digest]
 
 
 def mark_delivered(client: KumoClient, job: Job, *, log: Log) -> None:
     """Write to the job that its result has reached the task, so that a cleared task starts a new one."""
-    _tag(client, job, {DELIVERED_TAG: datetime.now(UTC).isoformat(timespec="seconds")}, log)
+    _tag(client, job, {DELIVERED_TAG: datetime.now(UTC).isoformat(timespec="seconds")}, log, _SIDE_NOTE_BUDGETS)
 
 
 def cancel(client: KumoClient, job: Job, *, log: Log, budgets: Budgets = _SIDE_NOTE_BUDGETS) -> None:
-    """Ask Kumo to cancel a job, and write to the job that it was asked. Failing to is told, not raised.
+    """Ask Kumo to cancel a job, then write to the job that it was asked. Failing to is told, not raised.
 
-    :param budgets: for how long to try.
+    In this order, because a process that is killed in between must leave no job running; the tag only tells the
+    next try that it was not a person who cancelled.
+
+    :param budgets: for how long to try each.
     """
-    _tag(client, job, {CANCEL_TAG: datetime.now(UTC).isoformat(timespec="seconds")}, log, budgets)
     try:
-        if client.send(calls.cancel_job(job.kind, job.id), budgets=budgets):
-            log.info("Asked Kumo to cancel %s %s.", job.kind.label, job.id)
-        else:
-            log.info("%s %s has already ended.", job.kind.label.capitalize(), job.id)
+        live = client.send(calls.cancel_job(job.kind, job.id), budgets=budgets)
     except KumoError as error:
         log.warning("%s may still be running in Kumo, see %s: %s", job.id, job.tracking_url or "its page", error)
+        return
+    if live:
+        log.info("Asked Kumo to cancel %s %s, see %s", job.kind.label, job.id, job.tracking_url or "its page")
+        _tag(client, job, cancel_tags(), log, budgets)
+    else:
+        log.info("%s %s has already ended.", job.kind.label.capitalize(), job.id)
 
 
-def _take_existing(client: KumoClient, submission: Submission, log: Log) -> Job | None:
-    decision, _ = _settle(client, submission, log)
-    if decision.take is not None:
-        log.info("Going on with %s %s: %s.", decision.take.kind.label, decision.take.id, decision.why)
-    elif decision.cancel:
-        log.warning("Starting anew: %s.", decision.why)
-    return decision.take
-
-
-def _look_for_lost(client: KumoClient, submission: Submission, log: Log) -> Job | None:
-    for look in range(_LOOKS_AFTER_LOST_ANSWER):
-        if look > 0:
-            time.sleep(_PAUSE_BETWEEN_LOOKS)
-        found = _take_existing(client, submission, log)
-        if found is not None:
-            return found
-    return None
-
-
-def _read_new(client: KumoClient, submission: Submission, job_id: str, *, durable: bool, log: Log) -> Job:
-    """Read the new job by its key, which also shows whether another process has started one at the same time."""
-    if durable:
-        decision, jobs = _settle(client, submission, log)
-        job = decision.take or next((job for job in jobs if job.id == job_id), None)
-        if job is not None:
+def cancel_and_confirm(client: KumoClient, job: Job, *, log: Log) -> Job:
+    """Cancel a job and wait a little for its end, which may be DONE after all. Returns it as last seen."""
+    cancel(client, job, log=log)
+    deadline = time.monotonic() + _CONFIRM_SECONDS
+    while True:
+        try:
+            job = client.send(calls.get_job(job.kind, job.id), budgets=_SIDE_NOTE_BUDGETS)
+        except KumoError as error:
+            log.warning("%s may still be running in Kumo, see %s: %s", job.id, job.tracking_url or "its page", error)
             return job
-    return client.send(calls.get_job(submission.kind, job_id), budgets=_NEW_JOB_BUDGETS)
+        if job.is_terminal:
+            return job
+        if time.monotonic() > deadline:
+            log.warning("%s has not ended yet after it was to be cancelled, see %s", job.id, job.tracking_url)
+            return job
+        time.sleep(_CONFIRM_PAUSE)
 
 
-def _settle(client: KumoClient, submission: Submission, log: Log) -> tuple[Decision, list[Job]]:
-    """Look the task's jobs up, decide, and cancel those that nobody waits for."""
-    jobs = _jobs_of(client, submission)
-    decision = decide(jobs, submission.fingerprint)
-    for job in decision.cancel:
-        log.warning("Cancelling %s %s: this task does not wait for it any more.", job.kind.label, job.id)
-        cancel(client, job, log=log)
-    return decision, jobs
-
-
-def _jobs_of(client: KumoClient, submission: Submission) -> list[Job]:
-    digest = submission.key.digest
-    jobs = client.send(calls.list_jobs(submission.kind, tags={TASK_KEY_TAG: digest}))
-    # A server that does not know the filter returns everything.
-    return [job for job in jobs if job.tags.get(TASK_KEY_TAG) == digest]
-
-
-def _tag(
-    client: KumoClient, job: Job, tags: Mapping[str, str], log: Log, budgets: Budgets = _SIDE_NOTE_BUDGETS
-) -> None:
+def _tag(client: KumoClient, job: Job, tags: Mapping[str, str], log: Log, budgets: Budgets) -> None:
     try:
         client.send(calls.update_tags(job.kind, job.id, tags), budgets=budgets)
     except KumoError as error:

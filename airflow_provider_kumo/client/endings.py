@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_kumo.client.errors import (
+    KumoJobAbandonedError,
     KumoJobCancelledError,
     KumoJobError,
     KumoJobFailedError,
@@ -18,6 +19,8 @@ def error_of(job: Job) -> KumoJobError | None:
     """
     if job.status == JobStatus.DONE:
         return None
+    if job.status == JobStatus.CANCELLED and job.cancel_requested:
+        return KumoJobAbandonedError(f"{_name(job)} was cancelled on behalf of this task.{_link(job)}", job_id=job.id)
     if job.status == JobStatus.CANCELLED:
         return KumoJobCancelledError(f"{_name(job)} was cancelled in Kumo{_where(job)}.{_link(job)}", job_id=job.id)
     causes = " ".join(job.errors) or job.stage_detail or "Kumo gave no reason."

@@ -131,6 +131,10 @@ class KumoJobTimeoutError(KumoJobError):
     """The job did not end within the task's ``timeout``."""
 
 
+class KumoJobAbandonedError(KumoJobError):
+    """The task was killed, or has gone on without the job: it was cancelled on the task's behalf."""
+
+
 class KumoJobVanishedError(KumoJobError):
     """The job was there and is no more."""
 

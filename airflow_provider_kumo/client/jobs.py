@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _TEXT_LIMIT = 2000
 
+# Written to a job by whoever asks Kumo to cancel it on behalf of a task, with the time as its value.
+CANCEL_TAG = "airflow_cancel_requested"
+
 
 class UnreadableError(ValueError):
     """An answer has not the shape that Kumo's API gives it."""
@@ -100,6 +103,7 @@ class Job:
     :param nonfinite_metrics: names of the metrics that were NaN or infinite.
     :param stage: the newest entry of the event log.
     :param errors: Kumo's validation errors as sentences.
+    :param cancel_requested: whether this provider has asked Kumo to cancel it; else a person has, if it is cancelled.
     :param model_plan: the plan that a training job ran with, as Kumo sent it.
     """
 
@@ -119,6 +123,7 @@ class Job:
     metrics: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     nonfinite_metrics: tuple[str, ...] = ()
     num_entities_predicted: int | None = None
+    cancel_requested: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     model_plan: Mapping[str, Any] | None = None
 
@@ -159,6 +164,7 @@ class Job:
             "errors": list(self.errors),
             "warnings": list(self.warnings),
             "nonfinite_metrics": list(self.nonfinite_metrics),
+            "cancel_requested": self.cancel_requested,
         }
 
     @classmethod
@@ -184,6 +190,7 @@ class Job:
             metrics=payload.get("metrics") or {},
             nonfinite_metrics=tuple(payload.get("nonfinite_metrics") or ()),
             num_entities_predicted=_count(payload.get("num_entities_predicted")),
+            cancel_requested=payload.get("cancel_requested") is True,
         )
 
     def with_origin(self, base_url: str) -> Self:
@@ -244,6 +251,11 @@ class Progress:
         return ", ".join(parts)
 
 
+def cancel_tags() -> dict[str, str]:
+    """Return the tags for a job that this provider has asked Kumo to cancel."""
+    return {CANCEL_TAG: datetime.now(UTC).isoformat(timespec="seconds")}
+
+
 def show_duration(seconds: float) -> str:
     """Return a duration the way a person says it: ``45 s``, ``12 min``, ``3 h 20 min``."""
     if seconds < 90:
@@ -287,6 +299,7 @@ def parse_job(body: Any, kind: JobKind) -> Job:
         metrics=metrics,
         nonfinite_metrics=nonfinite,
         num_entities_predicted=_count(result.get("num_entities_predicted")),
+        cancel_requested=CANCEL_TAG in tags,
         tags=tags,
         model_plan=model_plan if isinstance(model_plan, dict) else None,
     )

@@ -210,7 +210,7 @@ def _check_output(where: str, value: Any, *, connector_required: bool) -> dict[s
     if not isinstance(value, Mapping):
         raise _wrong(where, value, "a dict, such as airflow_provider_kumo.outputs.snowflake(...) returns")
     storage_type = value.get("storage_type")
-    _check_choice(f"{where}.storage_type", storage_type, tuple(_OUTPUT_SHAPES))
+    check_choice(f"{where}.storage_type", storage_type, tuple(_OUTPUT_SHAPES))
     shape = _OUTPUT_SHAPES[str(storage_type)]
     known = ("storage_type", "artifact_type", *shape.required, *shape.optional)
     for key in value:
@@ -218,7 +218,7 @@ def _check_output(where: str, value: Any, *, connector_required: bool) -> dict[s
             raise ValueError(f"{where}: {storage_type} takes no {_shown(key)}; it takes {', '.join(known)}.")
     output: dict[str, Any] = {
         "storage_type": storage_type,
-        "artifact_type": _check_choice(f"{where}.artifact_type", value.get("artifact_type"), _ARTIFACT_TYPES),
+        "artifact_type": check_choice(f"{where}.artifact_type", value.get("artifact_type"), _ARTIFACT_TYPES),
     }
     for key in shape.required:
         output[key] = check_id(f"{where}.{key}", value.get(key))
@@ -233,15 +233,19 @@ def _check_output(where: str, value: Any, *, connector_required: bool) -> dict[s
         output["staging_table_name"] = check_id(f"{where}.staging_table_name", value["staging_table_name"])
     if "write_mode" in shape.optional:
         mode = value.get("write_mode", "OVERWRITE")
-        output["write_mode"] = _check_choice(f"{where}.write_mode", mode, _WRITE_MODES)
+        output["write_mode"] = check_choice(f"{where}.write_mode", mode, _WRITE_MODES)
     extra_fields = value.get("extra_fields") or ()
     if not isinstance(extra_fields, list | tuple):
         raise _wrong(f"{where}.extra_fields", extra_fields, f"a list of {', '.join(_EXTRA_FIELDS)}")
-    output["extra_fields"] = [_check_choice(f"{where}.extra_fields", field, _EXTRA_FIELDS) for field in extra_fields]
+    output["extra_fields"] = [check_choice(f"{where}.extra_fields", field, _EXTRA_FIELDS) for field in extra_fields]
     return output
 
 
-def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> str:
+def check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return one of the choices.
+
+    :raises ValueError: it is none of them.
+    """
     if not isinstance(value, str) or value not in choices:
         raise _wrong(argument, value, f"one of {', '.join(choices)}")
     return str(value)

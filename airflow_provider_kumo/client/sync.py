@@ -55,6 +55,15 @@ class KumoClient:
         """Close the connections."""
         self._session.close()
 
+    def twin(self) -> Self:
+        """Return a client with the same configuration and connections of its own.
+
+        For use while this one may be in the middle of a call. It asks nobody for the configuration, because a signal
+        handler must not talk to Airflow: what it has interrupted may hold the line.
+        """
+        config = self.config
+        return type(self)(lambda: config, log=self._log)
+
     def send(self, call: Call[T], *, budgets: Budgets | None = None) -> T:
         """Send a call and return its result.
 

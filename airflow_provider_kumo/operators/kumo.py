@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_kumo.arguments import PARTITION, check_settled, default_deferrable, is_settled
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of, timeout_of
-from airflow_provider_kumo.client.errors import KumoNotFoundError, revive
-from airflow_provider_kumo.client.jobs import Job, JobKind
+from airflow_provider_kumo.client.errors import (
+    KumoJobAbandonedError,
+    KumoJobCancelledError,
+    KumoNotFoundError,
+    revive,
+)
+from airflow_provider_kumo.client.jobs import Job, JobKind, JobStatus
 from airflow_provider_kumo.client.newest import newest_training_job
 from airflow_provider_kumo.client.requests import (
+    check_choice,
     check_count,
     check_flag,
     check_id,
@@ -31,7 +37,7 @@ from airflow_provider_kumo.client.requests import (
 from airflow_provider_kumo.client.watch import Watch
 from airflow_provider_kumo.failures import told_to_airflow
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
-from airflow_provider_kumo.submission import Submission, TaskKey, cancel, find_or_submit, mark_delivered
+from airflow_provider_kumo.submission import Submission, Submitter, TaskKey, cancel_and_confirm, mark_delivered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,6 +90,7 @@ class _KumoJobOperator(_KumoOperator):
         timeout: float | timedelta = _DEFAULT_TIMEOUT,
         cancel_on_kill: bool = True,
         durable: bool = True,
+        if_cancelled: Literal["fail", "skip"] = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,7 +101,8 @@ class _KumoJobOperator(_KumoOperator):
         self.timeout = required_seconds("timeout", timeout)
         self.cancel_on_kill = cancel_on_kill
         self.durable = durable
-        self._job: Job | None = None
+        self.if_cancelled = check_choice("if_cancelled", if_cancelled, ("fail", "skip"))
+        self._submitter: Submitter | None = None
         check_settled(check_tags, job_tags)
 
     def _check(self) -> None:
@@ -122,28 +130,30 @@ class _KumoJobOperator(_KumoOperator):
         """
         with told_to_airflow():
             self._check()
-            client = self._hook().get_conn()
-            job = self._find_or_submit(client, context)
-            if not self.wait_for_completion:
-                return job.result()
-            if self.deferrable and not job.is_terminal:
-                self._defer(job, context)
-            return self._finish(client, self._wait(client, job, context))
+            return self._run(context)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the trigger's event; everything is taken from the event, nothing from this instance."""
         with told_to_airflow():
             if event["outcome"] == "gave_up":
                 raise revive(event["error_class"], event["error"], job_id=event["job_id"])
-            return self._finish(self._hook().get_conn(), Job.from_event(event["job"]))
+            return self._finish(self._hook().get_conn(), Job.from_event(event["job"]), context)
 
     def on_kill(self) -> None:
         """Cancel the job because this worker's task is being killed."""
-        if self._job is None or not self.cancel_on_kill:
-            return
-        # The killed call may hold the task's own client in the middle of an answer.
-        with self._hook().new_client() as client:
-            cancel(client, self._job, log=self.log)
+        if self._submitter is not None and self.cancel_on_kill:
+            self._submitter.abandon()
+
+    def _run(self, context: Context) -> Any:
+        client = self._hook().get_conn()
+        job = self._find_or_submit(client, context)
+        if not self.wait_for_completion:
+            if self.durable:
+                mark_delivered(client, job, log=self.log)
+            return job.result()
+        if self.deferrable and not job.is_terminal:
+            self._defer(job, context)
+        return self._finish(client, self._wait(client, job, context), context)
 
     def _find_or_submit(self, client: KumoClient, context: Context) -> Job:
         submission = Submission(
@@ -152,8 +162,8 @@ class _KumoJobOperator(_KumoOperator):
             arguments=self._arguments(),
             build=lambda tags: self._create(client, {**(self.job_tags or {}), **tags}),
         )
-        job, started = find_or_submit(client, submission, durable=self.durable, log=self.log)
-        self._job = job
+        self._submitter = Submitter(client, submission, durable=self.durable, log=self.log)
+        job, started = self._submitter.find_or_submit()
         context["ti"].xcom_push(key="job_id", value=job.id)
         context["ti"].xcom_push(key=TRACKING_URL_KEY, value=job.tracking_url)
         if started:
@@ -182,8 +192,7 @@ class _KumoJobOperator(_KumoOperator):
 
         interval = self.poll_interval or client.config.poll_interval
         watch = Watch(poll_interval=interval, deadline=self._deadline(job, context))
-        self._job = wait_for(client, job, watch, log=self.log)
-        return self._job
+        return wait_for(client, job, watch, log=self.log)
 
     def _deadline(self, job: Job, context: Context) -> float:
         """Return the POSIX time until which the job may run.
@@ -197,20 +206,31 @@ class _KumoJobOperator(_KumoOperator):
             deadline = min(deadline, context["ti"].start_date.timestamp() + self.execution_timeout.total_seconds())
         return deadline
 
-    def _finish(self, client: KumoClient, job: Job) -> dict[str, Any]:
+    def _finish(self, client: KumoClient, job: Job, context: Context) -> Any:
         """Bring a job's end to Airflow: the one place where success is told from everything else."""
-        if not job.is_terminal:
-            if self.cancel_on_kill:
-                cancel(client, job, log=self.log)
-            raise timeout_of(job, timeout=self.timeout, since="its creation")
+        timed_out = not job.is_terminal
+        if timed_out and self.cancel_on_kill:
+            job = cancel_and_confirm(client, job, log=self.log)
         for line in closing_lines(job, now=time.time()):
             self.log.info("%s", line)
+        if timed_out and job.status != JobStatus.DONE:
+            raise timeout_of(job, timeout=self.timeout, since="its creation")
         error = error_of(job)
+        if isinstance(error, KumoJobAbandonedError) and not self._is_killed:
+            # An earlier try was cleared while this one had already taken its job up.
+            self.log.warning("%s Starting anew.", error)
+            return self._run(context)
+        if isinstance(error, KumoJobCancelledError) and self.if_cancelled == "skip":
+            raise AirflowSkipException(str(error))
         if error is not None:
             raise error
         if self.durable:
             mark_delivered(client, job, log=self.log)
         return job.result()
+
+    @property
+    def _is_killed(self) -> bool:
+        return self._submitter is not None and self._submitter.abandoned
 
 
 class KumoRetrainOperator(_KumoJobOperator):
@@ -236,6 +256,8 @@ class KumoRetrainOperator(_KumoJobOperator):
     :param timeout: seconds or a timedelta that the job may take from its creation; then it is cancelled.
     :param cancel_on_kill: cancel the job in Kumo when the task is killed, cleared, marked, or times out.
     :param durable: go on with the job of an earlier try instead of starting another.
+    :param if_cancelled: what becomes of the task when a person cancels its job in Kumo: ``fail``, for good, or
+        ``skip``.
     """
 
     kind = JobKind.TRAINING
@@ -337,6 +359,8 @@ class KumoBatchPredictOperator(_KumoJobOperator):
     :param timeout: seconds or a timedelta that the job may take from its creation; then it is cancelled.
     :param cancel_on_kill: cancel the job in Kumo when the task is killed, cleared, marked, or times out.
     :param durable: go on with the job of an earlier try instead of starting another.
+    :param if_cancelled: what becomes of the task when a person cancels its job in Kumo: ``fail``, for good, or
+        ``skip``.
     """
 
     kind = JobKind.PREDICTION

@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.errors import KumoError, KumoJobVanishedError, KumoNotFoundError
-from airflow_provider_kumo.client.jobs import Job, JobKind, Progress
+from airflow_provider_kumo.client.jobs import Job, JobKind, Progress, cancel_tags
 from airflow_provider_kumo.client.policy import ONE_TRY, Budgets, first_look
 from airflow_provider_kumo.client.watch import Watch
 from airflow_provider_kumo.triggers.task_state import is_still_deferred
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _WAIT_BUDGETS = Budgets(missing=60.0)
 # Airflow gives on_kill 30 seconds by default.
 _CANCEL_BUDGETS = Budgets(service=15.0, refused_key=0.0)
+_CONFIRM_SECONDS = 20.0
+_CONFIRM_PAUSE = 1.0
 _AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 # The event loop itself holds tasks only weakly.
 _cancelling: set[asyncio.Task[None]] = set()
@@ -104,10 +106,13 @@ class KumoJobTrigger(BaseTrigger):
         try:
             async with self._hook().async_client() as client:
                 interval = self.poll_interval or client.config.poll_interval
-                await asyncio.sleep(first_look(kind, poll_interval=interval))
+                await asyncio.sleep(self._within_deadline(first_look(kind, poll_interval=interval)))
                 return await self._watch(client, Watch(poll_interval=interval, deadline=self.deadline), kind)
         except KumoError as error:
             return self._gave_up(error)
+
+    def _within_deadline(self, seconds: float) -> float:
+        return seconds if self.deadline is None else min(seconds, max(0.0, self.deadline - time.time()))
 
     async def _watch(self, client: AsyncKumoClient, watch: Watch, kind: JobKind) -> dict[str, Any]:
         while True:
@@ -153,11 +158,25 @@ class KumoJobTrigger(BaseTrigger):
         kind = JobKind(self.job_kind)
         try:
             async with self._hook().async_client() as client:
+                self.log.info("The task was ended by a person: cancelling %s %s.", kind.label, self.job_id)
+                # The tag comes second, as in submission.cancel: what is killed in between must leave no job running.
                 await client.send(calls.cancel_job(kind, self.job_id), budgets=_CANCEL_BUDGETS)
+                await client.send(calls.update_tags(kind, self.job_id, cancel_tags()), budgets=_CANCEL_BUDGETS)
+                await self._confirm_cancelled(client, kind)
         except KumoError as error:
             self.log.warning("%s may still be running in Kumo: %s", self.job_id, error)
-        else:
-            self.log.info("The task was ended by a person: asked Kumo to cancel %s %s.", kind.label, self.job_id)
+
+    async def _confirm_cancelled(self, client: AsyncKumoClient, kind: JobKind) -> None:
+        deadline = time.monotonic() + _CONFIRM_SECONDS
+        while True:
+            job = await client.send(calls.get_job(kind, self.job_id), budgets=_CANCEL_BUDGETS)
+            if job.is_terminal:
+                self.log.info("%s %s ended as %s.", kind.label.capitalize(), job.id, job.status)
+                return
+            if time.monotonic() > deadline:
+                self.log.warning("%s was to be cancelled and is still %s, see %s", job.id, job.status, job.tracking_url)
+                return
+            await asyncio.sleep(_CONFIRM_PAUSE)
 
     def _hook(self) -> Any:
         # Not at import: the hook is not needed to serialize a trigger, which is all that a worker does with it.

@@ -16,18 +16,17 @@ from airflow_provider_kumo.client.errors import (
     KumoRequestRefusedError,
     KumoSubmissionUnknownError,
 )
-from airflow_provider_kumo.client.jobs import Job, JobKind
+from airflow_provider_kumo.client.jobs import CANCEL_TAG, Job, JobKind
 from airflow_provider_kumo.client.requests import training_request
 from airflow_provider_kumo.submission import (
-    CANCEL_TAG,
     DELIVERED_TAG,
     REQUEST_TAG,
     TASK_KEY_TAG,
     Submission,
+    Submitter,
     TaskKey,
     cancel,
     decide,
-    find_or_submit,
     mark_delivered,
 )
 
@@ -48,6 +47,7 @@ def job(name: str, status: str = "RUNNING", *, age: int = 0, request: str = "sam
         status=status,
         created_at=BORN - timedelta(hours=age),
         tags={REQUEST_TAG: request, **{marks[key]: value for key, value in tags.items()}},
+        cancel_requested="cancelling" in tags,
     )
 
 
@@ -62,8 +62,10 @@ def job(name: str, status: str = "RUNNING", *, age: int = 0, request: str = "sam
         ([job("a", age=1), job("b", age=2), job("c", age=0)], "b", ["a", "c"]),
         ([job("a", request="other")], None, ["a"]),
         ([job("a", request="other", age=5), job("b")], "b", ["a"]),
-        ([job("a", cancelling="x")], None, []),
-        ([job("a", cancelling="x", age=2), job("b")], "b", []),
+        ([job("a", cancelling="x")], None, ["a"]),
+        ([job("a", cancelling="x", age=2), job("b")], "b", ["a"]),
+        ([job("a", delivered="x")], None, []),
+        ([job("a", delivered="x", age=2), job("b")], "b", []),
         ([job("a", "DONE")], "a", []),
         ([job("a", "DONE", age=2), job("b", "DONE", age=1)], "b", []),
         ([job("a", "DONE", delivered="x")], None, []),
@@ -105,7 +107,7 @@ JOBS = st.lists(
 def test_whatever_there_is_one_job_is_kept_and_only_a_good_one(jobs):
     decision = decide(jobs, "same")
     cancelled = {found.id for found in decision.cancel}
-    live = {found.id for found in jobs if not found.is_terminal and CANCEL_TAG not in found.tags}
+    live = {found.id for found in jobs if not found.is_terminal and DELIVERED_TAG not in found.tags}
     taken = {decision.take.id} if decision.take else set()
     assert len((live - cancelled) | taken) <= 1
     assert not cancelled & taken
@@ -200,7 +202,7 @@ def started(kumo) -> list[str]:
 
 
 def submit(client, **arguments):
-    return find_or_submit(client, wanted(**arguments), durable=True, log=LOG)
+    return Submitter(client, wanted(**arguments), durable=True, log=LOG).find_or_submit()
 
 
 def test_the_first_try_starts_a_job_that_carries_the_tasks_tags(client, kumo):
@@ -289,7 +291,7 @@ def test_a_job_that_another_process_starts_at_the_same_time_wins_if_it_is_older(
         return wanted().build(tags)
 
     racing = Submission(kind=T, key=key(), arguments=wanted().arguments, build=build)
-    found, _ = find_or_submit(client, racing, durable=True, log=LOG)
+    found, _ = Submitter(client, racing, durable=True, log=LOG).find_or_submit()
     assert found.id == rival[0]
     late = started(kumo)[1]
     kumo.wait_for(lambda: kumo.job(late).status == "CANCELLED")
@@ -323,7 +325,7 @@ def test_answers_that_are_lost_again_and_again_are_an_error_that_names_the_tag(c
 
 def test_without_durability_a_lost_answer_still_starts_no_second_job(client, kumo):
     kumo.inject("drop_after", method="POST", path="training_jobs$")
-    found, new = find_or_submit(client, wanted(), durable=False, log=LOG)
+    found, new = Submitter(client, wanted(), durable=False, log=LOG).find_or_submit()
     assert new is True
     assert started(kumo) == [found.id]
 
@@ -337,7 +339,7 @@ def test_a_full_queue_is_waited_for(client, kumo, pauses):
 
 def test_without_durability_every_try_starts_a_job(client, kumo):
     first, _ = submit(client)
-    second, new = find_or_submit(client, wanted(), durable=False, log=LOG)
+    second, new = Submitter(client, wanted(), durable=False, log=LOG).find_or_submit()
     assert new is True
     assert started(kumo) == [first.id, second.id]
     assert kumo.job(first.id).cancelled_by is None
@@ -385,7 +387,7 @@ def test_a_cancel_is_asked_for_written_down_and_told(client, kumo, caplog):
         cancel(client, found, log=LOG)
     kumo.wait_for(lambda: kumo.job(found.id).status == "CANCELLED")
     assert kumo.job(found.id).tags[CANCEL_TAG]
-    assert f"Asked Kumo to cancel training job {found.id}." in caplog.text
+    assert f"Asked Kumo to cancel training job {found.id}, see {kumo.origin}" in caplog.text
     with caplog.at_level(logging.INFO):
         cancel(client, found, log=LOG)
     assert f"Training job {found.id} has already ended." in caplog.text
