@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_kumo.client.policy import Budgets
     from airflow_provider_kumo.emulator.local import LocalKumo
 
-KEY = "acme:s3cr3t-0123456789"
-
 
 class Lines:
     """A log that keeps what it is told."""
