@@ -1,0 +1,173 @@
+"""Injects the faults, waits until everything has settled, and counts."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dev.airflow_api import AirflowError
+from tests.faults.cases import Case, Tally
+from tests.faults.world import ENDED_TASK, TASK, World, process_lives
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tests.faults.cases import Fault
+
+# A trigger that fires before its worker is seen to have ended fails the task, in Airflow's LocalExecutor.
+_SETTLED_DEFERRAL = 2.5
+# The cancelling of a task that a person ended takes a heartbeat, a SIGTERM and a turn of the triggerer.
+_ORPHANS_GET = 30.0
+# The local Kumo takes 25 live jobs, and every task may have two for a moment.
+_TASKS_AT_A_TIME = 12
+
+
+@dataclass
+class Campaign:
+    """Every fault so many times.
+
+    :param faults: which.
+    :param times: how often each.
+    :param seed: of everything that is drawn.
+    :param say: told what is going on.
+    :param counted: told of every case that was judged.
+    """
+
+    faults: Sequence[type[Fault]]
+    times: int
+    seed: int
+    say: Callable[[str], None] = print
+    counted: Callable[[int], None] = abs
+    rows: dict[str, Tally] = field(default_factory=dict)
+    _rows_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> dict[str, Tally]:
+        """Inject everything, the two worlds side by side, and return the table's rows."""
+        worlds = [
+            (postgres, chosen)
+            for postgres in (False, True)
+            if (chosen := [fault for fault in self.faults if fault.postgres is postgres])
+        ]
+        stop = threading.Event()
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            running = [pool.submit(self._in_world, chosen, postgres, stop) for postgres, chosen in worlds]
+            try:
+                for each in running:
+                    each.result()
+            except BaseException:
+                stop.set()
+                raise
+        return self.rows
+
+    def _in_world(self, faults: Sequence[type[Fault]], postgres: bool, stop: threading.Event) -> None:
+        self.say("starting Airflow" + (" with PostgreSQL and two triggerers" if postgres else ""))
+        with World(seed=self.seed, postgres=postgres) as world:
+            together = [fault() for fault in faults if not fault.alone]
+            batch = min(self.times, min((fault.batch for fault in together), default=1))
+            with ThreadPoolExecutor(max_workers=max(1, _TASKS_AT_A_TIME // batch)) as pool:
+                for done in [pool.submit(self._inject, world, fault, stop) for fault in together]:
+                    done.result()
+            for fault in faults:
+                if fault.alone:
+                    self._inject(world, fault(), stop)
+
+    def _inject(self, world: World, fault: Fault, stop: threading.Event) -> None:
+        rng = random.Random(f"{self.seed}/{fault.name}")
+        left = self.times
+        while left > 0 and not stop.is_set():
+            count = min(left, fault.batch)
+            left -= count
+            began = time.monotonic()
+            self.say(fault.name)
+            cases: list[Case] = []
+            try:
+                cases.extend(fault.strike(world, count, rng))
+                tasks = self._settle(world, cases, fault.seconds, stop)
+            except Exception as error:  # noqa: BLE001 - the other faults still tell something
+                self._note_failure(fault, count, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+                self._clean_up(world, cases)
+                continue
+            self._count(fault, cases, tasks, time.monotonic() - began)
+            self._clean_up(world, cases)
+
+    def _settle(
+        self, world: World, cases: Sequence[Case], seconds: float, stop: threading.Event
+    ) -> list[dict[str, object]]:
+        """Wait until every task and every job has ended; jobs that are waited for are made to end well."""
+        deadline = time.monotonic() + seconds
+        ended_since: float | None = None
+        while not stop.is_set():
+            try:
+                tasks = world.tasks([case.run for case in cases])
+            except AirflowError:
+                if time.monotonic() > deadline:
+                    raise
+                world.airflow.revive()
+                time.sleep(0.5)
+                continue
+            for case, task in zip(cases, tasks, strict=True):
+                _help(world, case, str(task["state"]))
+            now = time.monotonic()
+            if all(task["state"] in ENDED_TASK for task in tasks):
+                ended_since = ended_since or now
+                # A process that is told to end may still do something.
+                quiet = not any(process_lives(each) for case in cases for each in case.run.gates.processes())
+                live = any(case.run.live_jobs for case in cases)
+                if (quiet and not live) or now - ended_since > _ORPHANS_GET:
+                    return tasks
+            else:
+                ended_since = None
+            if now > deadline:
+                return tasks
+            world.airflow.revive()
+            time.sleep(0.3)
+        raise InterruptedError
+
+    def _count(self, fault: Fault, cases: Iterable[Case], tasks: Iterable[dict[str, object]], seconds: float) -> None:
+        rows = set()
+        for case, task in zip(cases, tasks, strict=True):
+            row = case.row or fault.name
+            rows.add(row)
+            result = case.run.world.airflow.xcom(case.run.dag_id, case.run.run_id, TASK)
+            with self._rows_lock:
+                self.rows.setdefault(row, Tally()).add(case, str(task["state"]), result)
+            self.counted(1)
+        with self._rows_lock:
+            for row in rows:
+                self.rows[row].seconds += seconds / len(rows)
+
+    def _note_failure(self, fault: Fault, count: int, problem: str) -> None:
+        """A fault that could not even be injected, or did not settle, is as bad as a wrong state."""
+        with self._rows_lock:
+            tally = self.rows.setdefault(fault.name, Tally())
+            tally.times += count
+            tally.wrong += count
+            tally.problems.append(problem)
+        self.counted(count)
+
+    @staticmethod
+    def _clean_up(world: World, cases: Iterable[Case]) -> None:
+        """Leave no live job to the next fault: there is room for 25."""
+        for case in cases:
+            case.run.gates.open()
+            for job in case.run.live_jobs:
+                world.kumo.cancel(job.id)
+
+
+def _help(world: World, case: Case, state: str) -> None:
+    """End the job that a task waits for."""
+    run = case.run
+    if not case.finish:
+        return
+    waits_here = run.conf.get("deferrable") is False and state == "running"
+    if state != "deferred" and not waits_here:
+        run.deferred_since = None
+        return
+    run.deferred_since = run.deferred_since or time.monotonic()
+    if time.monotonic() - run.deferred_since > _SETTLED_DEFERRAL:
+        world.finish([run])
