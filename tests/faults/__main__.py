@@ -53,6 +53,7 @@ def main() -> int:
                 options.seed,
                 say=lambda what: progress.update(bar, description=what),
                 counted=lambda count: progress.advance(bar, count),
+                said=lambda line: progress.console.print(line, markup=False, highlight=False),
             )
             rows = campaign.run()
     except KeyboardInterrupt:

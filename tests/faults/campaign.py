@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dev.airflow_api import AirflowError
 from tests.faults.cases import Case, Tally
-from tests.faults.world import ENDED_TASK, TASK, World, process_lives
+from tests.faults.world import ENDED_TASK, TASK, Stopped, World, process_lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,52 +34,54 @@ class Campaign:
     :param faults: which.
     :param times: how often each.
     :param seed: of everything that is drawn.
+    :param postgres: PostgreSQL for all of them; else SQLite, for those that can do with it.
     :param say: told what is going on.
-    :param counted: told of every case that was judged.
+    :param counted: told how many cases have just been judged.
+    :param said: told what became of a fault.
     """
 
     faults: Sequence[type[Fault]]
     times: int
     seed: int
+    postgres: bool = True
     say: Callable[[str], None] = print
     counted: Callable[[int], None] = abs
+    said: Callable[[str], None] = print
     rows: dict[str, Tally] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
     _rows_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> dict[str, Tally]:
         """Inject everything, the two worlds side by side, and return the table's rows."""
-        worlds = [
-            (postgres, chosen)
-            for postgres in (False, True)
-            if (chosen := [fault for fault in self.faults if fault.postgres is postgres])
-        ]
-        stop = threading.Event()
+        worlds = {
+            triggerers: [fault for fault in self.faults if fault.triggerers == triggerers]
+            for triggerers in ((1, 2) if self.postgres else (1,))
+        }
         with ThreadPoolExecutor(max_workers=2) as pool:
-            running = [pool.submit(self._in_world, chosen, postgres, stop) for postgres, chosen in worlds]
+            running = [pool.submit(self._in_world, triggerers, chosen) for triggerers, chosen in worlds.items() if chosen]
             try:
                 for each in running:
                     each.result()
-            except BaseException:
-                stop.set()
-                raise
+            finally:
+                self.stop.set()
         return self.rows
 
-    def _in_world(self, faults: Sequence[type[Fault]], postgres: bool, stop: threading.Event) -> None:
-        self.say("starting Airflow" + (" with PostgreSQL and two triggerers" if postgres else ""))
-        with World(seed=self.seed, postgres=postgres) as world:
+    def _in_world(self, triggerers: int, faults: Sequence[type[Fault]]) -> None:
+        self.say("starting Airflow")
+        with World(seed=self.seed, postgres=self.postgres, triggerers=triggerers, stop=self.stop) as world:
             together = [fault() for fault in faults if not fault.alone]
             batch = min(self.times, min((fault.batch for fault in together), default=1))
             with ThreadPoolExecutor(max_workers=max(1, _TASKS_AT_A_TIME // batch)) as pool:
-                for done in [pool.submit(self._inject, world, fault, stop) for fault in together]:
+                for done in [pool.submit(self._inject, world, fault) for fault in together]:
                     done.result()
             for fault in faults:
                 if fault.alone:
-                    self._inject(world, fault(), stop)
+                    self._inject(world, fault())
 
-    def _inject(self, world: World, fault: Fault, stop: threading.Event) -> None:
+    def _inject(self, world: World, fault: Fault) -> None:
         rng = random.Random(f"{self.seed}/{fault.name}")
         left = self.times
-        while left > 0 and not stop.is_set():
+        while left > 0:
             count = min(left, fault.batch)
             left -= count
             began = time.monotonic()
@@ -87,7 +89,9 @@ class Campaign:
             cases: list[Case] = []
             try:
                 cases.extend(fault.strike(world, count, rng))
-                tasks = self._settle(world, cases, fault.seconds, stop)
+                tasks = self._settle(world, cases, fault.seconds)
+            except Stopped:
+                return
             except Exception as error:  # noqa: BLE001 - the other faults still tell something
                 self._note_failure(fault, count, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
                 self._clean_up(world, cases)
@@ -95,20 +99,18 @@ class Campaign:
             self._count(fault, cases, tasks, time.monotonic() - began)
             self._clean_up(world, cases)
 
-    def _settle(
-        self, world: World, cases: Sequence[Case], seconds: float, stop: threading.Event
-    ) -> list[dict[str, object]]:
+    @staticmethod
+    def _settle(world: World, cases: Sequence[Case], seconds: float) -> list[dict[str, object]]:
         """Wait until every task and every job has ended; jobs that are waited for are made to end well."""
         deadline = time.monotonic() + seconds
         ended_since: float | None = None
-        while not stop.is_set():
+        while True:
             try:
                 tasks = world.tasks([case.run for case in cases])
             except AirflowError:
                 if time.monotonic() > deadline:
                     raise
-                world.airflow.revive()
-                time.sleep(0.5)
+                world.pause(0.5)
                 continue
             for case, task in zip(cases, tasks, strict=True):
                 _help(world, case, str(task["state"]))
@@ -124,9 +126,7 @@ class Campaign:
                 ended_since = None
             if now > deadline:
                 return tasks
-            world.airflow.revive()
-            time.sleep(0.3)
-        raise InterruptedError
+            world.pause(0.3)
 
     def _count(self, fault: Fault, cases: Iterable[Case], tasks: Iterable[dict[str, object]], seconds: float) -> None:
         rows = set()
@@ -140,6 +140,11 @@ class Campaign:
         with self._rows_lock:
             for row in rows:
                 self.rows[row].seconds += seconds / len(rows)
+        self.said(f"{fault.name}: {', '.join(self._problems(rows)) or 'as it should be'}, {seconds:.0f} s")
+
+    def _problems(self, rows: Iterable[str]) -> list[str]:
+        with self._rows_lock:
+            return [problem for row in rows for problem in self.rows[row].problems]
 
     def _note_failure(self, fault: Fault, count: int, problem: str) -> None:
         """A fault that could not even be injected, or did not settle, is as bad as a wrong state."""

@@ -20,10 +20,17 @@ class Expectation:
 
     :param state: of the task.
     :param jobs: the ways in which its jobs may have ended, each sorted: one entry for every job that was started.
+    :param by_person: a person ended the task, who takes no result.
     """
 
     state: str
     jobs: tuple[tuple[str, ...], ...]
+    by_person: bool = False
+
+    @property
+    def delivers(self) -> bool:
+        """Whether the task must return its job's result."""
+        return self.state == "success" and not self.by_person
 
     @property
     def most_jobs(self) -> int:
@@ -31,9 +38,9 @@ class Expectation:
         return max(len(jobs) for jobs in self.jobs)
 
 
-def ends(state: str, *jobs: tuple[str, ...]) -> Expectation:
+def ends(state: str, *jobs: tuple[str, ...], by_person: bool = False) -> Expectation:
     """Say how a task instance must end; several ``jobs`` are alternatives."""
-    return Expectation(state, tuple(tuple(sorted(statuses)) for statuses in jobs))
+    return Expectation(state, tuple(tuple(sorted(statuses)) for statuses in jobs), by_person)
 
 
 #: The task succeeds with the only job that was ever started for it.
@@ -81,16 +88,14 @@ class Tally:
         double = max(0, len(jobs) - case.expectation.most_jobs)
         done = [job.id for job in jobs if job.status == DONE]
         delivered = isinstance(result, dict) and result.get("job_id") in done
-        lost = case.expectation.state == "success" and ("success" == state or done) and not delivered
-        # A person who marks a task successful takes no result.
-        lost = lost and any(DONE in allowed for allowed in case.expectation.jobs)
+        lost = case.expectation.delivers and (state == "success" or bool(done)) and not delivered
         wrong = state != case.expectation.state or (
             statuses not in case.expectation.jobs and not live and not double and not lost
         )
         self.times += 1
         self.doubles += double
         self.orphans += live
-        self.losses += bool(lost)
+        self.losses += lost
         self.wrong += wrong
         if double or live or lost or wrong:
             ids = ", ".join(f"{job.id} {job.status}" for job in jobs) or "no job"
@@ -105,7 +110,9 @@ class Fault:
 
     :cvar name: its row of the table.
     :cvar group: what it is a kind of, for choosing some on the command line.
-    :cvar postgres: whether it needs PostgreSQL and two triggerers.
+    :cvar triggerers: in which of the two worlds it strikes. Faults that need no second triggerer may strike there
+        too, so that both worlds are busy for about as long.
+    :cvar needs_postgres: whether SQLite will not do.
     :cvar alone: whether it strikes everything that runs in its world, so that nothing else may.
     :cvar batch: how many tasks it hits at a time, at most.
     :cvar seconds: until when all is settled after it.
@@ -114,7 +121,8 @@ class Fault:
 
     name: ClassVar[str]
     group: ClassVar[str]
-    postgres: ClassVar[bool] = False
+    triggerers: ClassVar[int] = 1
+    needs_postgres: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     batch: ClassVar[int] = 10
     seconds: ClassVar[float] = 150.0

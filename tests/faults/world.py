@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,6 +38,8 @@ TASK = "retrain"
 ENDED_JOB = frozenset({"DONE", "FAILED", "CANCELLED"})
 ENDED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 POLL_INTERVAL = 0.5
+#: Kumo's record is read at most so often, in seconds: many threads ask for many tasks.
+_FRESH = 0.1
 
 SETTINGS = {
     "scheduler": {
@@ -47,6 +50,10 @@ SETTINGS = {
     },
     "triggerer": {"triggerer_health_check_threshold": "6"},
 }
+
+
+class Stopped(Exception):
+    """Somebody has had enough."""
 
 
 class FaultyAirflow(AirflowStack):
@@ -124,11 +131,15 @@ class Run:
     #: When the task was first seen waiting in the triggerer, for what must not happen too soon after.
     deferred_since: float | None = None
 
+    @cached_property
+    def key(self) -> str:
+        """The tag by which its jobs are known."""
+        return TaskKey(dag_id=self.dag_id, run_id=self.run_id, task_id=TASK, map_index=-1).digest
+
     @property
     def jobs(self) -> list[SeenJob]:
         """The jobs that were started for this task instance, oldest first."""
-        key = TaskKey(dag_id=self.dag_id, run_id=self.run_id, task_id=TASK, map_index=-1).digest
-        return [job for job in self.world.kumo.jobs("training") if job.tags.get(TASK_KEY_TAG) == key]
+        return self.world.jobs_of(self.key)
 
     @property
     def live_jobs(self) -> list[SeenJob]:
@@ -166,15 +177,30 @@ class World:
     """A Kumo whose jobs wait to be told to end, and an Airflow.
 
     :param seed: of the local Kumo.
-    :param postgres: PostgreSQL and two triggerers, instead of SQLite and one.
+    :param postgres: PostgreSQL; else SQLite, which locks when many tasks end at once.
+    :param triggerers: how many; two need PostgreSQL.
+    :param stop: set when somebody has had enough: all waiting ends.
     :param say: told what is being waited for.
     """
 
-    def __init__(self, *, seed: int, postgres: bool, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        postgres: bool,
+        triggerers: int,
+        stop: threading.Event | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.stop = stop or threading.Event()
         self._seed = seed
         self._with_postgres = postgres
+        self._triggerers = triggerers
         self._say = say
         self._running = ExitStack()
+        self._reading = threading.Lock()
+        self._jobs: dict[str, list[SeenJob]] = {}
+        self._read_at = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -201,7 +227,7 @@ class World:
             home / "airflow",
             REPOSITORY / "tests" / "faults" / "dags",
             database=self.postgres.address if self.postgres else None,
-            triggerers=2 if self._with_postgres else 1,
+            triggerers=self._triggerers,
             env={FOLDER_VARIABLE: str(self.gates), "PYTHONPATH": str(REPOSITORY)},
             parallelism=48,
             say=self._say,
@@ -273,7 +299,13 @@ class World:
 
     def _looked_at(self, since: float) -> set[str]:
         # Before it defers, the worker looks at its job in the list only.
-        return {seen.path for seen in self.kumo.requests if seen.time >= since and (seen.method, seen.status) == ("GET", 200)}
+        found = set()
+        for seen in reversed(self.kumo.requests):
+            if seen.time < since:
+                break
+            if (seen.method, seen.status) == ("GET", 200):
+                found.add(seen.path)
+        return found
 
     def wait_states(self, runs: Sequence[Run], *states: str, seconds: float = 120) -> None:
         """Wait until the task of each run is in one of these states."""
@@ -304,10 +336,28 @@ class World:
                 problem = f": {error}"
             if time.monotonic() > deadline:
                 raise AirflowError(f"Waited {seconds:g} s for {what}{problem}")
-            self.airflow.revive()
-            time.sleep(0.2)
+            self.pause(0.3)
+
+    def pause(self, seconds: float) -> None:
+        """Restart what has ended by itself, and wait a moment.
+
+        :raises Stopped: somebody has had enough.
+        """
+        if self.stop.wait(seconds):
+            raise Stopped
+        self.airflow.revive()
 
     # Jobs
+
+    def jobs_of(self, key: str) -> list[SeenJob]:
+        """Return the jobs with a task's key, oldest first."""
+        with self._reading:
+            if time.monotonic() - self._read_at > _FRESH:
+                self._jobs = {}
+                for job in self.kumo.jobs("training"):
+                    self._jobs.setdefault(job.tags.get(TASK_KEY_TAG, ""), []).append(job)
+                self._read_at = time.monotonic()
+            return list(self._jobs.get(key, ()))
 
     def finish(self, runs: Sequence[Run]) -> None:
         """Have the live jobs of these runs end well."""

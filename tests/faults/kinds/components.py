@@ -59,7 +59,8 @@ class TriggererTerminated(TriggererStopped):
 class OneOfTwoStopped(WhileWaiting):
     """The other triggerer takes over; the stopped one comes back when it has."""
 
-    postgres = True
+    triggerers = 2
+    needs_postgres = True
     grace: float
 
     def befall(self, world: World, rng: random.Random, runs: Sequence[Run]) -> None:
@@ -83,7 +84,8 @@ class OneOfTwoFrozen(WhileWaiting):
     """A triggerer stands still until its triggers were given to the other, then goes on as if it still had them."""
 
     name = "one of two triggerers frozen until its triggers were reassigned"
-    postgres = True
+    triggerers = 2
+    needs_postgres = True
 
     def befall(self, world: World, rng: random.Random, runs: Sequence[Run]) -> None:
         victim = rng.choice(world.airflow.triggerers)
@@ -106,6 +108,7 @@ class FinishedWhileNobodyWaited(WhileWaiting):
 
 class SchedulerRestarted(WhileWaiting):
     name = "restart of the scheduler while waiting"
+    triggerers = 2
     grace = 20.0
 
     def befall(self, world: World, rng: random.Random, runs: Sequence[Run]) -> None:
@@ -120,6 +123,7 @@ class SchedulerKilledWithWorkers(Fault):
 
     name = "kill -9 of the scheduler and its workers before they defer"
     group = "component"
+    triggerers = 2
     alone = True
 
     def strike(self, world: World, count: int, rng: random.Random) -> Iterator[Case]:
@@ -131,7 +135,8 @@ class SchedulerKilledWithWorkers(Fault):
 
 class DatabaseRestarted(WhileWaiting):
     name = "restart of the database while waiting"
-    postgres = True
+    triggerers = 2
+    needs_postgres = True
 
     def befall(self, world: World, rng: random.Random, runs: Sequence[Run]) -> None:
         if world.postgres is None:

@@ -58,10 +58,10 @@ class PersonActs(Fault):
             }[self.phase]
         state = {"mark failed": "failed", "mark success": "success"}[self.act]
         return {
-            "before the POST": ends(state, ()),
-            "before it defers": ends(state, (CANCELLED,)),
-            "waiting": ends(state, (CANCELLED,)),
-            "resuming": ends(state, (DONE,)),
+            "before the POST": ends(state, (), by_person=True),
+            "before it defers": ends(state, (CANCELLED,), by_person=True),
+            "waiting": ends(state, (CANCELLED,), by_person=True),
+            "resuming": ends(state, (DONE,), by_person=True),
         }[self.phase]
 
 

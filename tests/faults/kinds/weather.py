@@ -24,6 +24,7 @@ class Storm(Fault):
     """Trouble with every request for a while, for tasks that submit, wait and resume at that moment."""
 
     group = "weather"
+    triggerers = 2
     alone = True
     # The pauses between two tries of a request grow to a minute.
     seconds = 240.0
