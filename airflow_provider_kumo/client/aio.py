@@ -6,10 +6,8 @@ import asyncio
 import os
 import ssl
 import time
-import urllib.request
 import weakref
 from typing import TYPE_CHECKING, Self, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import certifi
@@ -97,7 +95,8 @@ class AsyncKumoClient:
     async def _reload(self) -> None:
         config = await self._load_config()
         if config != self.config:
-            old, self._lease = self._lease, await _lease(config)
+            new = await _lease(config)
+            old, self._lease = self._lease, new
             if old is not None:
                 await old.give_back()
 
@@ -189,7 +188,7 @@ async def _lease(config: KumoConfig) -> _Lease:
 
 async def _open_session(config: KumoConfig) -> aiohttp.ClientSession:
     trust: ssl.SSLContext | bool = False
-    if config.verify:
+    if config.verify and config.base_url.startswith("https:"):
         # Reading a bundle takes tens of milliseconds, which other triggers would feel.
         trust = await asyncio.to_thread(_trust, config)
     return aiohttp.ClientSession(
@@ -218,11 +217,14 @@ def _trust(config: KumoConfig) -> ssl.SSLContext:
 
 
 def _proxy(config: KumoConfig) -> str | None:
-    """Return the environment's proxy for Kumo. aiohttp's own ``trust_env`` would also send what ~/.netrc holds."""
-    parts = urlsplit(config.base_url)
-    if urllib.request.proxy_bypass(parts.netloc):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+    """Return the environment's proxy for Kumo, read as the worker's transport reads it.
+
+    aiohttp's own ``trust_env`` knows fewer forms, and would also send what ~/.netrc holds.
+    """
+    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+
+    proxy = select_proxy(config.base_url, get_environ_proxies(config.base_url))
+    return None if proxy is None else str(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
 
 
 async def _read(response: aiohttp.ClientResponse, *, limit: int) -> bytes:

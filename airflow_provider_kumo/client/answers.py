@@ -31,9 +31,10 @@ def read_answer(call: Call[T], config: KumoConfig, status: int, headers: Mapping
     :raises KumoError: the answer is an error, or cannot be read.
     """
     limit = body_limit(call, status)
+    # Before anything is cut or parsed: a server may echo the key, and half of a key is no better than the whole.
+    body = config.without_secret(body)
     if not 200 <= status < 300:
-        shown = body[:limit].replace(config.secret.encode(), b"***")
-        raise error_from_answer(status, headers, shown, what=call.what, host=config.origin)
+        raise error_from_answer(status, headers, body[:limit], what=call.what, host=config.origin)
     if len(body) > limit:
         raise unreadable(call, config, f"an answer of more than {limit} bytes", status=status)
     try:
@@ -41,7 +42,7 @@ def read_answer(call: Call[T], config: KumoConfig, status: int, headers: Mapping
     except UnreadableError as error:
         raise unreadable(call, config, f"something else than the API describes ({error})", status=status) from None
     except (ValueError, RecursionError):
-        said = answer_text(body[:200].replace(config.secret.encode(), b"***"))
+        said = answer_text(body[:200])
         raise unreadable(call, config, f"no readable JSON: {said or 'nothing'}", status=status) from None
     return _with_links(result, config)
 
@@ -56,7 +57,7 @@ def unreachable(call: Call[T], config: KumoConfig, cause: BaseException, *, reac
 
     :param reached: whether the request may have arrived.
     """
-    said = str(cause).replace(config.secret, "***")
+    said = config.without_secret(str(cause).encode()).decode()
     text = said[:300] or type(cause).__name__
     return KumoUnavailableError(
         f"Could not {call.what}: Kumo at {config.origin} cannot be reached: {text}", reached=reached

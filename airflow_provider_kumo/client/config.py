@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ USER_AGENT = f"airflow-provider-kumo/{__version__}"
 
 _KUMO_CLOUD = ".kumoai.cloud"
 _CUSTOMER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9-]{1,63})*")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~%+-]+)*")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
@@ -67,6 +69,13 @@ class KumoConfig:
         """Scheme, host and port: what a message may show."""
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc}"
+
+    def without_secret(self, text: bytes) -> bytes:
+        """Return a text with every occurrence of the secret masked, as it is and as JSON writes it."""
+        written = json.dumps(self.secret)[1:-1]
+        for form in {self.secret, written, written.replace("/", "\\/")}:
+            text = text.replace(form.encode(), b"***")
+        return text
 
     def url(self, path: str) -> str:
         """Return the URL of a call's path."""
@@ -136,6 +145,8 @@ def _base_url(host: str | None, port: int | None, schema: str | None, secret: st
         scheme = scheme or schema
     elif schema and not path:
         path = "/" + schema.strip("/")
+    if not _PATH.fullmatch(path):
+        raise KumoConfigurationError(f"its path {path[:200]!r} is no path of a URL.")
     if parts.port is not None:
         port = parts.port
     name = parts.hostname or ""
@@ -183,7 +194,7 @@ def _split_host(host: str, rest: str) -> SplitResult:
 
 def _bad_host(host: str) -> KumoConfigurationError:
     # A host may hold credentials by mistake; they are not repeated.
-    shown = re.sub(r"//[^/@]*@", "//***@", host[:200]) if "@" in host else host[:200]
+    shown = host[:200] if "@" not in host else "***@" + host.rpartition("@")[2][:200]
     return KumoConfigurationError(
         f"its host {shown!r} is no host or URL. Write something like 'kumo.example.com/api' or "
         "'https://kumo.example.com:8443/api', or leave it empty for Kumo's own cloud."

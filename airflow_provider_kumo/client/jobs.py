@@ -175,7 +175,7 @@ class Job:
         """
         return cls(
             id=_required_text(payload, "job_id"),
-            kind=JobKind(_required_text(payload, "kind")),
+            kind=_kind(payload.get("kind")),
             status=_required_text(payload, "status"),
             tracking_url=_text(payload.get("tracking_url")),
             pquery_id=_text(payload.get("pquery_id")),
@@ -228,7 +228,7 @@ class Progress:
         if self.total > 0 and self.done >= self.total:
             return 100
         if self.estimated:
-            return min(99, int(100 * self.elapsed / self.estimated))
+            return min(99, max(0, int(100 * self.elapsed / self.estimated)))
         return int(100 * self.done / self.total) if self.total > 0 else None
 
     @property
@@ -430,6 +430,12 @@ def _on_origin(url: str | None, base_url: str) -> str | None:
 def _sentence(title: str | None, message: str | None) -> str:
     parts = [part.rstrip(".") for part in (title, message) if part]
     return ". ".join(parts) + "." if parts else "(no text)"
+
+
+def _kind(value: Any) -> JobKind:
+    if value not in list(JobKind):
+        raise UnreadableError(f"{value!r} is no kind of job")
+    return JobKind(value)
 
 
 def _required_text(body: Mapping[str, Any], key: str) -> str:

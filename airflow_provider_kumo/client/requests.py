@@ -234,9 +234,10 @@ def _check_output(where: str, value: Any, *, connector_required: bool) -> dict[s
     if "write_mode" in shape.optional:
         mode = value.get("write_mode", "OVERWRITE")
         output["write_mode"] = check_choice(f"{where}.write_mode", mode, _WRITE_MODES)
-    output["extra_fields"] = [
-        check_choice(f"{where}.extra_fields", field, _EXTRA_FIELDS) for field in value.get("extra_fields") or ()
-    ]
+    extra_fields = value.get("extra_fields") or ()
+    if not isinstance(extra_fields, list | tuple):
+        raise _wrong(f"{where}.extra_fields", extra_fields, f"a list of {', '.join(_EXTRA_FIELDS)}")
+    output["extra_fields"] = [check_choice(f"{where}.extra_fields", field, _EXTRA_FIELDS) for field in extra_fields]
     return output
 
 
@@ -267,7 +268,10 @@ def check_prediction_time(value: Any) -> str:
     if not isinstance(moment, datetime):
         raise _wrong("prediction_time", value, "a datetime or ISO-8601 text such as '2026-11-20T00:00:00+00:00'")
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    try:
+        return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    except OverflowError:
+        raise _wrong("prediction_time", value, "a time whose year in UTC is from 1 to 9999") from None
 
 
 def check_share(argument: str, value: Any) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import requests
@@ -115,6 +116,8 @@ class KumoClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             if isinstance(_root(error), ssl.SSLCertVerificationError):
                 raise _tls_error(config, error) from error
+            if "NO_CERTIFICATE_OR_CRL_FOUND" in str(_root(error)):
+                raise KumoConfigurationError(f"The CA bundle {config.verify} holds no certificate.") from None
             raise unreachable(call, config, _root(error), reached=not _never_left(error)) from None
         except OSError as error:
             # requests reports a CA bundle that is not there as a bare OSError.
@@ -126,6 +129,7 @@ def _session(config: KumoConfig) -> requests.Session:
     session.headers.update(config.headers)
     # Proxies come from the environment, but ~/.netrc must not replace the Authorization header.
     session.auth = _keep_headers
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
 
 
@@ -138,11 +142,13 @@ def _read(response: requests.Response, *, limit: int, deadline: float) -> bytes:
 
     :raises TimeoutError: the deadline passed.
     """
+    # urllib3 1.26 has no read1: there a trickling answer is only bounded by the pauses between its bytes.
+    read = getattr(response.raw, "read1", response.raw.read)
     body = bytearray()
     while len(body) <= limit:
         if time.monotonic() > deadline:
             raise TimeoutError
-        chunk = response.raw.read1(_CHUNK, decode_content=True)
+        chunk = read(_CHUNK, decode_content=True)
         if not chunk:
             break
         body += chunk

@@ -36,6 +36,16 @@ PATIENCE = 60.0
 CONFIG = KumoConfig(base_url="https://kumo.example.com/api", secret="acme:secret")
 
 
+@pytest.fixture(autouse=True)
+def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a time that is read as local time be wrong."""
+    monkeypatch.setenv("TZ", "FAR-05:30")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return a subprocess's environment, without what would lead it elsewhere."""
     astray = ("KUMO_", "RBAC_", "PYTHON")

@@ -395,10 +395,10 @@ def test_both_clients_register_the_same_graph_and_read_each_others_snapshots(
     graph_id = ours.send(calls.save_graph(query.graph))
     assert official("graph_api.create_graph", dict(query.graph)) == graph_id
 
-    snapshot = ours.send(calls.create_graph_snapshot(graph_id))
-    assert official("graph_api.get_snapshot", snapshot)["id"] == snapshot
     theirs = official("graph_api.create_snapshot", graph_id, refresh_source=True)
-    assert theirs != snapshot, "a refreshed snapshot is a new one"
+    snapshot = ours.send(calls.create_graph_snapshot(graph_id))
+    assert snapshot != theirs, "a snapshot of fresh data is a new one"
+    assert official("graph_api.get_snapshot", snapshot)["id"] == snapshot
     job_id = create_ours(ours, kumo, TRAINING, graph_snapshot_id=theirs)
     assert official("training_job_api.get_config", job_id)["graph_snapshot_id"] == theirs
 

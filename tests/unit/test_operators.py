@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
+import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from airflow_provider_kumo.client.errors import KumoJobFailedError, KumoJobTimeoutError, KumoJobVanishedError
+from airflow_provider_kumo.client.errors import (
+    KumoAuthenticationError,
+    KumoJobAbandonedError,
+    KumoJobFailedError,
+    KumoJobTimeoutError,
+    KumoJobVanishedError,
+)
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoCancelJobOperator, KumoRetrainOperator
 from airflow_provider_kumo.outputs import bigquery, s3, snowflake
 from airflow_provider_kumo.sensors.kumo import KumoJobSensor
@@ -51,6 +62,11 @@ def asked(kumo: LocalKumo) -> list[str]:
     return [f"{r.method} {'/'.join(r.path.removeprefix('/api/v1/').split('/')[:1])}" for r in kumo.requests]
 
 
+def operator_jobs(kumo: LocalKumo) -> list[Any]:
+    """Return the jobs that an operator has started."""
+    return [job for job in kumo.jobs() if "airflow_task_key" in job.tags]
+
+
 def event_of(deferred: TaskDeferred) -> dict[str, Any]:
     """Run a deferred task's trigger as the triggerer would: from its serialized form, to its one event."""
 
@@ -62,6 +78,17 @@ def event_of(deferred: TaskDeferred) -> dict[str, Any]:
         return json.loads(json.dumps(events[0].payload))
 
     return asyncio.run(run())
+
+
+async def _kill(trigger: KumoJobTrigger) -> None:
+    """End a trigger as Airflow 3.3 does when a person has ended its task: on_kill is cancelled every second."""
+    with mock.patch("airflow_provider_kumo.triggers.kumo.is_still_deferred", return_value=False):
+        killing = asyncio.create_task(trigger.on_kill())
+        await asyncio.sleep(0)
+        killing.cancel("__airflow_user_action__")
+        with pytest.raises(asyncio.CancelledError):
+            await killing
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +187,8 @@ def test_starting_a_job_costs_one_lookup_one_submit_and_one_look(kumo_emulator: 
             operator.execute(context())
     else:
         operator.execute(context())
-    assert asked(kumo_emulator) == ["GET training_jobs", "POST training_jobs", "GET training_jobs"]
+    told = [] if deferrable else ["PATCH training_jobs"]  # that the task has got what it wanted
+    assert asked(kumo_emulator) == ["GET training_jobs", "POST training_jobs", "GET training_jobs", *told]
 
 
 def test_copying_the_newest_plan_costs_one_more_request(kumo_emulator: LocalKumo) -> None:
@@ -237,6 +265,73 @@ def test_killing_the_workers_task_cancels_its_job(kumo_emulator: LocalKumo) -> N
     assert kumo_emulator.job(job_id).cancelled_by is not None
 
 
+@pytest.mark.parametrize("fault", ["before the submission", "between submission and answer"])
+def test_killing_the_workers_task_while_it_submits_leaves_no_job(
+    kumo_emulator: LocalKumo, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Airflow 3 calls on_kill from a signal handler and then lets the task go on for five seconds."""
+    kumo_emulator.hold(kind="training")
+    operator = retrain(deferrable=True)
+    ours = operator_jobs(kumo_emulator)
+    if fault == "before the submission":
+        # The first request looks for a job of an earlier try, the second for a plan to copy.
+        kumo_emulator.inject("latency", method="GET", path="/training_jobs$", after=1, seconds=0.5)
+        moment = lambda: len(kumo_emulator.requests) == 1  # noqa: E731
+    else:
+        # The job is created, and its answer is on its way for a while.
+        kumo_emulator.inject("trickle", method="POST", path="/training_jobs$", seconds=0.02)
+        moment = lambda: len(operator_jobs(kumo_emulator)) > len(ours)  # noqa: E731
+    killer = threading.Thread(target=lambda: (kumo_emulator.wait_for(moment), os.kill(os.getpid(), signal.SIGUSR1)))
+    previous = signal.signal(signal.SIGUSR1, lambda *_: operator.on_kill())
+    try:
+        killer.start()
+        with pytest.raises(KumoJobAbandonedError):
+            operator.execute(context())
+    finally:
+        killer.join()
+        signal.signal(signal.SIGUSR1, previous)
+    started = operator_jobs(kumo_emulator)
+    assert all(job.cancelled_by is not None for job in started)
+    assert len(started) == (0 if fault == "before the submission" else 1)
+
+
+def test_a_job_that_the_provider_itself_has_cancelled_is_started_anew(kumo_emulator: LocalKumo) -> None:
+    """As after Clear, when the new try takes the job up before the old trigger cancels it."""
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context())
+    killed = deferred.value.trigger
+    killed.task_instance = SimpleNamespace(task_id="task")
+    asyncio.run(_kill(killed))
+    event = event_of(deferred.value)
+    assert event["job"]["status"] == "CANCELLED"
+    with pytest.raises(TaskDeferred) as anew:
+        retrain(deferrable=True).execute_complete(context(), event)
+    assert anew.value.trigger.job_id != killed.job_id
+
+
+def test_a_person_who_cancels_in_kumo_may_skip_the_task(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context())
+    kumo_emulator.cancel(deferred.value.trigger.job_id)
+    event = event_of(deferred.value)
+    with pytest.raises(AirflowSkipException, match="was cancelled in Kumo"):
+        retrain(if_cancelled="skip").execute_complete(context(), event)
+    with pytest.raises(AirflowFailException, match="KumoJobCancelledError"):
+        retrain().execute_complete(context(), event)
+
+
+def test_a_job_that_is_done_when_its_deadline_passes_is_a_success(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True, timeout=0.5).execute(context())
+    event = event_of(deferred.value)
+    assert event["outcome"] == "timed_out"
+    kumo_emulator.finish(deferred.value.trigger.job_id)
+    assert retrain(timeout=0.5).execute_complete(context(), event)["status"] == "DONE"
+
+
 def test_cancel_on_kill_false_lets_the_job_run(kumo_emulator: LocalKumo) -> None:
     kumo_emulator.hold(kind="training")
     operator = retrain(wait_for_completion=False, cancel_on_kill=False)
@@ -256,6 +351,12 @@ def test_a_failed_job_may_be_tried_again_and_a_vanished_one_too(kumo_emulator: L
         retrain().execute_complete(
             context(), {**gone, "error_class": "KumoJobVanishedError", "error": "It is no more."}
         )
+
+
+def test_a_key_that_was_refused_while_waiting_is_worth_another_try(kumo_emulator: LocalKumo) -> None:
+    lost = {"version": 1, "outcome": "gave_up", "job_id": "trainingjob-1"}
+    with pytest.raises(KumoAuthenticationError, match="HTTP 401"):
+        retrain().execute_complete(context(), {**lost, "error_class": "KumoAuthenticationError", "error": "HTTP 401"})
 
 
 @pytest.mark.kumo_emulator(rbac=True)

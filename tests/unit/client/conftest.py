@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_kumo.client.policy import Budgets
     from airflow_provider_kumo.emulator.local import LocalKumo
 
-KEY = "acme:s3cr3t-0123456789"
-
 
 class Lines:
     """A log that keeps what it is told."""
@@ -145,7 +143,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., SyncWire |
 
 
 def config_of(kumo: LocalKumo, **changes: Any) -> KumoConfig:
-    return KumoConfig(**{"base_url": kumo.url, "secret": kumo.api_key, **changes})
+    return KumoConfig(**{"base_url": kumo.url, "secret": kumo.api_key, "verify": False, **changes})
 
 
 @pytest.fixture
@@ -176,6 +174,8 @@ class Stub:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body in one packet, or the client waits 40 ms for the second.
+            wbufsize = -1
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -205,7 +205,7 @@ class Stub:
         self.port: int = self._server.server_address[1]
         self.origin = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.url = f"{self.origin}/api"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.002,), daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()

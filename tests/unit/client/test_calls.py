@@ -3,7 +3,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_kumo.client import calls
@@ -118,6 +118,7 @@ def test_an_id_stays_one_segment_of_the_path(make, name):
     assert not set("?# ") & set(odd[at])
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: text not in (".", "..")))
 def test_any_text_survives_as_an_id(name):
     path = calls.get_job(T, name).path

@@ -39,7 +39,8 @@ LOOK = calls.list_connectors()
 
 
 def config(url: str, **changes) -> KumoConfig:
-    return KumoConfig(**{"base_url": url, "secret": KEY, **changes})
+    # Over plain http nothing is verified; reading a bundle of authorities for each test would take seconds in all.
+    return KumoConfig(**{"base_url": url, "secret": KEY, "verify": False, **changes})
 
 
 # -- what goes well ------------------------------------------------------------------------------
@@ -262,8 +263,6 @@ def test_a_proxy_that_is_down_is_trouble_that_passes(connect, monkeypatch, free_
 
 # -- every trouble has its class -----------------------------------------------------------------
 
-RETRY_DATE = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-
 
 @pytest.mark.parametrize(
     ("fault", "error_class", "retryable", "reached", "said"),
@@ -320,10 +319,12 @@ def test_trouble_has_the_class_of_its_cause(to_emulator, kumo_emulator, fault, e
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [({"Retry-After": "7"}, 7), ({"retry-after": " 7 "}, 7), ({"Retry-After": RETRY_DATE}, 3600)],
+    [({"Retry-After": "7"}, 7), ({"retry-after": " 7 "}, 7), ({"Retry-After": "in an hour"}, 3600)],
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_read_in_both_forms(to_emulator, kumo_emulator, status, header, seconds):
+    if seconds == 3600:
+        header = {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}
     kumo_emulator.inject("status", status=status, headers=header)
     with pytest.raises(KumoUnavailableError) as caught:
         to_emulator.send(LOOK, budgets=ONE_TRY)
@@ -426,7 +427,7 @@ def _answer_once(listening: socket.socket, content: bytes) -> threading.Thread:
 
 
 @pytest.mark.parametrize("key", [KEY, 'acme:s3"cr\\3t/0123', "acme:" + "0123456789" * 10])
-@pytest.mark.parametrize("status", [200, 401, 422])
+@pytest.mark.parametrize("status", [200, 401])
 @pytest.mark.parametrize(
     "body",
     [
@@ -439,10 +440,9 @@ def _answer_once(listening: socket.socket, content: bytes) -> threading.Thread:
     ],
     ids=["detail", "list", "rejection", "text", "at the cut of a 2xx", "at the cut of an error"],
 )
-def test_a_key_that_the_server_echoes_is_not_repeated(kumo_emulator, connect, clock, key, status, body):
-    kumo_emulator.rotate_key(key)
-    kumo_emulator.inject("status", status=status, body=body(key))
-    wire = connect(config(kumo_emulator.url, secret=key))
+def test_a_key_that_the_server_echoes_is_not_repeated(stub, connect, key, status, body):
+    server = stub(lambda asked: (status, {}, body(asked.headers["x-api-key"]).encode()))
+    wire = connect(config(server.url, secret=key))
     with pytest.raises(KumoError) as caught:
         wire.send(calls.create_prediction_job(prediction_request(training_job_id="trainingjob-1")), budgets=ONE_TRY)
     told = str(caught.value) + repr(caught.value) + "".join(text for _, text in wire.log.lines)

@@ -1,0 +1,79 @@
+"""What a DAG file costs the processes that parse it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLES = sorted((REPOSITORY / "example_dags").glob("*.py"))
+TARGETS = [
+    "airflow_provider_kumo.operators.kumo",
+    "airflow_provider_kumo.sensors.kumo",
+    "airflow_provider_kumo.outputs",
+    *(str(path) for path in EXAMPLES),
+]
+# Loads each target as a DAG file is loaded, after Airflow and in a process of its own, and tells what came with it.
+# A fork for each, because Airflow takes a second to load.
+PROBE = """
+import json, os, runpy, socket, sys, traceback
+import airflow.sdk
+before = set(sys.modules)
+socket.socket.connect = socket.getaddrinfo = None
+for target in sys.argv[1:]:
+    sys.stdout.flush()
+    if os.fork():
+        os.wait()
+        continue
+    try:
+        runpy.run_path(target) if target.endswith(".py") else __import__(target)
+        print(json.dumps([target, sorted(set(sys.modules) - before)]), flush=True)
+    except BaseException:
+        print(json.dumps([target, ["failed: " + traceback.format_exc()]]), flush=True)
+    os._exit(0)
+"""
+HTTP_LIBRARIES = {"aiohttp", "requests", "urllib3", "yarl", "multidict"}
+HEAVY = HTTP_LIBRARIES | {"kumoapi", "kumoai"}
+AT_RUN_TIME = {
+    f"airflow_provider_kumo.{name}"
+    for name in ("client.sync", "client.aio", "client.waiting", "triggers", "triggers.kumo", "hooks.kumo", "emulator")
+}
+
+
+def told_by(*argv: str) -> list[list]:
+    done = subprocess.run([sys.executable, "-c", *argv], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    return {target: set(modules) for target, modules in told_by(PROBE, *TARGETS)}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: Path(target).name)
+def test_parsing_loads_no_http_library_and_opens_nothing(loaded, target):
+    assert not [name for name in loaded[target] if name.startswith("failed")]
+    assert not {name for name in loaded[target] if name.partition(".")[0] in HEAVY}
+    assert not loaded[target] & AT_RUN_TIME
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_load_the_operators(loaded, path):
+    assert loaded[str(path)] & {"airflow_provider_kumo.operators.kumo", "airflow_provider_kumo.sensors.kumo"}
+
+
+def test_the_provider_metadata_loads_nothing_else_of_ours_or_of_airflow():
+    (modules,) = told_by(
+        "import json, sys, airflow_provider_kumo.get_provider_info\n"
+        "print(json.dumps([name for name in sys.modules if 'kumo' in name or 'airflow' in name]))"
+    )
+    assert set(modules) == {"airflow_provider_kumo", "airflow_provider_kumo.get_provider_info"}
+
+
+def test_there_are_examples_to_parse():
+    assert len(EXAMPLES) >= 4
