@@ -67,7 +67,15 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
-        command = [_program("postgres"), "-D", self._root / "data", "-h", LOOPBACK, "-p", str(self.port)]
+        command: list[str | Path] = [
+            _program("postgres"),
+            "-D",
+            self._root / "data",
+            "-h",
+            LOOPBACK,
+            "-p",
+            str(self.port),
+        ]
         options = {"unix_socket_directories": "", "max_connections": "300", "fsync": "off"}
         command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with uninterrupted():
@@ -128,13 +136,13 @@ class Postgres:
         self._run("initdb", "-D", str(self._folder / "data"), *options)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*_as_somebody(), _program(program), *arguments]
+        command: list[str | Path] = [*_as_somebody(), _program(program), *arguments]
         done = subprocess.run(command, env=self._env, cwd=self._root, capture_output=True, text=True, check=False)
         if done.returncode:
             raise CannotStartError(f"{program} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
     def _answers(self) -> bool:
-        command = [_program("pg_isready"), "--quiet", "--host", LOOPBACK, "--port", str(self.port)]
+        command: list[str | Path] = [_program("pg_isready"), "--quiet", "--host", LOOPBACK, "--port", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0
 
 
@@ -163,7 +171,7 @@ def _somebody() -> str:
     raise CannotStartError("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
 
 
-def _as_somebody() -> Sequence[str]:
+def _as_somebody() -> Sequence[str | Path]:
     """Return the words before a command that give up root."""
     if os.geteuid() != 0:
         return []

@@ -99,9 +99,10 @@ class Tally:
         self.wrong += wrong
         if double or live or lost or wrong:
             ids = ", ".join(f"{job.id} {job.status}" for job in jobs) or "no job"
+            wanted = " or ".join(map(str, case.expectation.jobs))
             self.problems.append(
-                f"{case.run.dag_id} {case.run.run_id}: task {state} with {ids}, result {'there' if result else 'absent'}; "
-                f"wanted {case.expectation.state} with {' or '.join(map(str, case.expectation.jobs))}"
+                f"{case.run.dag_id} {case.run.run_id}: task {state}, jobs {ids}, "
+                f"result {'there' if result else 'absent'}; wanted {case.expectation.state}, jobs {wanted}"
             )
 
 
@@ -116,6 +117,7 @@ class Fault:
     :cvar alone: whether it strikes everything that runs in its world, so that nothing else may.
     :cvar batch: how many tasks it hits at a time, at most.
     :cvar seconds: until when all is settled after it.
+    :cvar window: whether it is one that no provider can close: measured, and not held against anybody.
     :cvar rows: in how many rows its cases are counted, each as often as was asked for.
     """
 
@@ -127,6 +129,7 @@ class Fault:
     batch: ClassVar[int] = 10
     seconds: ClassVar[float] = 150.0
     rows: ClassVar[int] = 1
+    window: ClassVar[bool] = False
 
     def strike(self, world: World, count: int, rng: random.Random) -> Iterable[Case]:
         """Bring tasks to the moment, let it happen, and say how each must end.

@@ -30,17 +30,35 @@ def in_order(rows: Mapping[str, Tally]) -> dict[str, Tally]:
     names = [fault.name for fault in FAULTS]
 
     def place(row: str) -> int:
-        return next((at for at, name in enumerate(names) if row == name), -1)
+        return max((at for at, name in enumerate(names) if row == name or row.startswith(f"{name}, ")), default=-1)
 
     return dict(sorted(rows.items(), key=lambda item: place(item[0])))
 
 
+WINDOWS: Final = frozenset(fault.name for fault in FAULTS if fault.window)
+
+
+def promised(rows: Mapping[str, Tally]) -> dict[str, Tally]:
+    """Return the rows that must be spotless, in order."""
+    return {name: tally for name, tally in in_order(rows).items() if name not in WINDOWS}
+
+
+def windows(rows: Mapping[str, Tally]) -> list[str]:
+    """Return a sentence for each window that no provider can close."""
+    return [
+        f"{name}: {tally.orphans} of {tally.times} jobs went on running"
+        for name, tally in in_order(rows).items()
+        if name in WINDOWS
+    ]
+
+
 def table(rows: Mapping[str, Tally]) -> Table:
     """Return the table for a terminal."""
+    rows = promised(rows)
     found = Table("fault")
     for column in _COLUMNS:
         found.add_column(column, justify="right")
-    for name, tally in in_order(rows).items():
+    for name, tally in rows.items():
         style = None if tally.spotless else "red"
         found.add_row(name, *_cells(tally), style=style)
     found.add_section()
@@ -50,14 +68,17 @@ def table(rows: Mapping[str, Tally]) -> Table:
 
 def write_page(rows: Mapping[str, Tally], *, times: int, seed: int, minutes: float) -> None:
     """Replace the table of docs/reliability.md."""
+    found, rows = windows(rows), promised(rows)
     lines = [
         _BEGIN,
         f"`make faults TIMES={times} SEED={seed}`, {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} minutes: {_versions()}.",
         "",
         f"| fault | {' | '.join(_COLUMNS)} |",
         f"|---|{'---:|' * len(_COLUMNS)}",
-        *(f"| {name} | {' | '.join(_cells(tally))} |" for name, tally in in_order(rows).items()),
+        *(f"| {name} | {' | '.join(_cells(tally))} |" for name, tally in rows.items()),
         f"| **all** | {' | '.join(_cells(_sum(rows)))} |",
+        "",
+        *(f"Beside these: {line}." for line in found),
         _END,
     ]
     text = PAGE.read_text()

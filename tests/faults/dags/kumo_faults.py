@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 class WatchedRetrain(KumoRetrainOperator):
     """The operator as it is, with a gate before and after each of its steps, and options from the run's ``conf``."""
 
-    # Airflow forbids calling execute() of a base class from a task unless it is told that this is meant.
     def execute(self, context: Any) -> Any:
         self._take(context)
         self._pass(gates.START)
@@ -80,10 +79,11 @@ class WatchedRetrain(KumoRetrainOperator):
         self._gates.leave(gate, self._try_number)
 
 
-for name, options in {
+KINDS: dict[str, dict[str, Any]] = {
     "kumo_faults": {"retries": 2, "retry_delay": timedelta(seconds=1)},
     "kumo_faults_one_try": {},
     "kumo_faults_execution_timeout": {"execution_timeout": timedelta(seconds=12)},
-}.items():
+}
+for name, options in KINDS.items():
     with DAG(dag_id=name, start_date=datetime(2026, 1, 1), schedule=None, max_active_runs=100, max_active_tasks=100):
         WatchedRetrain(task_id="retrain", pquery_id="churn_30d", model_plan={}, deferrable=True, **options)

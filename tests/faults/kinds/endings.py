@@ -58,12 +58,12 @@ class TimedOutResuming(TimedOut):
     name = "timeout while resuming with a job that is DONE"
 
     def strike(self, world: World, count: int, rng: random.Random) -> Iterator[Case]:
-        runs = world.start(count, dag_id=ONE_TRY, timeout=30, hold=gates.RESUME)
+        runs = world.start(count, dag_id=ONE_TRY, timeout=45, hold=gates.RESUME)
         world.wait_deferred(runs)
         world.finish(runs)
         world.wait_at(runs, gates.RESUME)
         newest = max(run.job.created_at for run in runs)
-        world.wait(lambda: time.time() > newest + 30, "the timeout")
+        world.wait(lambda: time.time() > newest + 45, "the timeout")
         for run in runs:
             run.gates.open()
             yield Case(run, ONE_JOB)

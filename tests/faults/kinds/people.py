@@ -65,9 +65,31 @@ class PersonActs(Fault):
         }[self.phase]
 
 
+class MarkedAtOnce(Fault):
+    """A person marks the task failed before the triggerer has started its trigger: nothing of ours ever hears of it."""
+
+    name = "mark failed at once after the task deferred"
+    group = "window"
+    window = True
+
+    def strike(self, world: World, count: int, rng: random.Random) -> Iterator[Case]:
+        runs = world.start(count)
+        left = set(runs)
+
+        def mark() -> bool:
+            for run, task in zip(runs, world.tasks(runs), strict=True):
+                if run in left and task["state"] == "deferred":
+                    run.mark("failed")
+                    left.discard(run)
+            return not left
+
+        world.wait(mark, "every task to be deferred")
+        yield from (Case(run, ends("failed", (CANCELLED,), by_person=True)) for run in runs)
+
+
 def _kind(act: str, phase: str) -> type[PersonActs]:
     name = "".join(word.capitalize() for word in f"{act} {phase}".split())
     return type(name, (PersonActs,), {"name": f"{act}, {phase}", "act": act, "phase": phase, "__doc__": f"{act}."})
 
 
-FAULTS: Final = tuple(_kind(act, phase) for act in ACTS for phase in PHASES)
+FAULTS: Final = (*(_kind(act, phase) for act in ACTS for phase in PHASES), MarkedAtOnce)

@@ -32,9 +32,13 @@ class Storm(Fault):
     length: float
 
     def strike(self, world: World, count: int, rng: random.Random) -> Iterator[Case]:
-        resuming = world.start_resuming(count, gates.RESUME)
-        waiting = world.start_deferred(count)
-        submitting = world.start_held(count, gates.BEFORE_POST)
+        resuming = world.start(count, hold=gates.RESUME)
+        waiting = world.start(count)
+        submitting = world.start(count, hold=gates.BEFORE_POST)
+        world.wait_deferred([*resuming, *waiting])
+        world.finish(resuming)
+        world.wait_at(resuming, gates.RESUME)
+        world.wait_at(submitting, gates.BEFORE_POST)
         self.break_out(world, rng)
         for run in [*submitting, *resuming]:
             run.gates.open()
@@ -58,10 +62,8 @@ class Down(Storm):
     """Kumo hangs up, answers 502 to 504, or a proxy's HTML page."""
 
     def break_out(self, world: World, rng: random.Random) -> None:
-        kind, options = rng.choice(
-            [("drop_before", {}), ("status", {"status": rng.choice([502, 503, 504])}), ("html", {})]
-        )
-        world.kumo.inject(kind, count=None, **options)
+        kind = rng.choice(["drop_before", "status", "html"])
+        world.kumo.inject(kind, count=None, status=rng.choice([502, 503, 504]))
 
 
 class Down1(Down):
@@ -82,6 +84,8 @@ class Down60(Down):
 class Throttled(Storm):
     """429 with Retry-After in seconds, then as a date."""
 
+    triggerers = 1
+
     name = "429 storm with Retry-After"
     length = 8.0
 
@@ -95,6 +99,8 @@ class Throttled(Storm):
 
 class KeyRotated(Storm):
     """A new key in Kumo makes the old one invalid at once; a while later it is put into the connection."""
+
+    triggerers = 1
 
     name = "key rotated"
     length = 4.0
