@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from tests.faults.cases import Fault
 
 # A trigger that fires before its worker is seen to have ended fails the task, in Airflow's LocalExecutor.
-_SETTLED_DEFERRAL = 2.5
+_SETTLED_DEFERRAL = 3.0
 # The cancelling of a task that a person ended takes a heartbeat, a SIGTERM and a turn of the triggerer.
 _ORPHANS_GET = 30.0
-# The local Kumo takes 25 live jobs, and every task may have two for a moment.
-_TASKS_AT_A_TIME = 20
+# The local Kumo takes 25 live jobs, and every task may have two for a moment. Beyond that, a machine that cannot keep
+# up shows Airflow's own races: an executor that reports the end of a try when the next one runs fails the task.
+_TASKS_AT_A_TIME = 12
 
 
 @dataclass

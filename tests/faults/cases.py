@@ -126,7 +126,7 @@ class Fault:
     triggerers: ClassVar[int] = 1
     needs_postgres: ClassVar[bool] = False
     alone: ClassVar[bool] = False
-    batch: ClassVar[int] = 10
+    batch: ClassVar[int] = 5
     seconds: ClassVar[float] = 150.0
     rows: ClassVar[int] = 1
     window: ClassVar[bool] = False

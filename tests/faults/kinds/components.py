@@ -22,6 +22,7 @@ class WhileWaiting(Fault):
 
     group = "component"
     alone = True
+    batch = 10
 
     def strike(self, world: World, count: int, rng: random.Random) -> Iterator[Case]:
         runs = world.start_deferred(count)

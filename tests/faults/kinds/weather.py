@@ -26,6 +26,7 @@ class Storm(Fault):
     group = "weather"
     triggerers = 2
     alone = True
+    batch = 10
     # The pauses between two tries of a request grow to a minute.
     seconds = 240.0
     rows = 3
