@@ -37,7 +37,7 @@ from airflow_provider_kumo.client.requests import (
 from airflow_provider_kumo.client.watch import Watch
 from airflow_provider_kumo.failures import told_to_airflow
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
-from airflow_provider_kumo.submission import Submission, Submitter, TaskKey, cancel_and_confirm, mark_delivered
+from airflow_provider_kumo.submission import Attempt, Submission, Submitter, TaskKey, cancel_and_confirm, mark_delivered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,7 +150,7 @@ class _KumoJobOperator(_KumoOperator):
         job = self._find_or_submit(client, context)
         if not self.wait_for_completion:
             if self.durable:
-                mark_delivered(client, job, log=self.log)
+                mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
             return job.result()
         if self.deferrable and not job.is_terminal:
             self._defer(job, context)
@@ -162,6 +162,7 @@ class _KumoJobOperator(_KumoOperator):
             key=TaskKey.of(context, durable=self.durable),
             arguments=self._arguments(),
             build=lambda tags: self._create(client, {**(self.job_tags or {}), **tags}),
+            attempt=Attempt.of(context),
         )
         self._submitter = Submitter(client, submission, durable=self.durable, log=self.log)
         job, started = self._submitter.find_or_submit()
@@ -226,7 +227,7 @@ class _KumoJobOperator(_KumoOperator):
         if error is not None:
             raise error
         if self.durable:
-            mark_delivered(client, job, log=self.log)
+            mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
         return job.result()
 
     @property

@@ -37,6 +37,7 @@ class TaskInstanceStub:
 
     def __init__(self, try_number: int = 1) -> None:
         self.dag_id, self.run_id, self.task_id, self.map_index = "dag", "run", "task", -1
+        self.try_number, self.max_tries = 1, 0
         self.try_number = try_number
         self.start_date = datetime.now(UTC)
         self.xcoms: dict[str, Any] = {}
