@@ -21,7 +21,11 @@ TARGETS = [
 # A fork for each, because Airflow takes a second to load.
 PROBE = """
 import json, os, runpy, socket, sys, traceback
-import airflow.sdk
+import airflow.providers.common.compat.sdk
+try:
+    import airflow.sdk
+except ImportError:  # before Airflow 3
+    import airflow.models, airflow.sensors.base
 before = set(sys.modules)
 socket.socket.connect = socket.getaddrinfo = None
 for target in sys.argv[1:]:
