@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.errors import (
@@ -50,23 +51,31 @@ _CONFIRM_PAUSE = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class TaskKey:
-    """A task instance, the same in all its tries: neither ``ti.id`` nor the try number takes part."""
+    """A task instance, the same in all its tries: neither ``ti.id`` nor the try number takes part.
+
+    :param nonce: makes the key that of one try alone.
+    """
 
     dag_id: str
     run_id: str
     task_id: str
     map_index: int
+    nonce: str = ""
 
     @classmethod
-    def of(cls, context: Mapping[str, Any]) -> TaskKey:
-        """Return the key of the running task instance."""
+    def of(cls, context: Mapping[str, Any], *, durable: bool) -> TaskKey:
+        """Return the key of the running task instance.
+
+        :param durable: False makes a key that no other try shares, so that only the job of this one is ever found.
+        """
         ti = context["ti"]
-        return cls(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
+        nonce = "" if durable else uuid4().hex
+        return cls(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index, nonce=nonce)
 
     @property
     def digest(self) -> str:
         """The key as the value of a tag."""
-        return _sha256([self.dag_id, self.run_id, self.task_id, self.map_index])
+        return _sha256([self.dag_id, self.run_id, self.task_id, self.map_index, *([self.nonce] if self.nonce else [])])
 
     def readable_tags(self) -> dict[str, str]:
         """Return tags by which a person finds the task in Kumo's list of jobs."""

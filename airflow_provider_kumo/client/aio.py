@@ -95,7 +95,8 @@ class AsyncKumoClient:
     async def _reload(self) -> None:
         config = await self._load_config()
         if config != self.config:
-            old, self._lease = self._lease, await _lease(config)
+            new = await _lease(config)
+            old, self._lease = self._lease, new
             if old is not None:
                 await old.give_back()
 
@@ -187,7 +188,7 @@ async def _lease(config: KumoConfig) -> _Lease:
 
 async def _open_session(config: KumoConfig) -> aiohttp.ClientSession:
     trust: ssl.SSLContext | bool = False
-    if config.verify:
+    if config.verify and config.base_url.startswith("https:"):
         # Reading a bundle takes tens of milliseconds, which other triggers would feel.
         trust = await asyncio.to_thread(_trust, config)
     return aiohttp.ClientSession(

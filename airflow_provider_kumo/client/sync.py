@@ -142,11 +142,13 @@ def _read(response: requests.Response, *, limit: int, deadline: float) -> bytes:
 
     :raises TimeoutError: the deadline passed.
     """
+    # urllib3 1.26 has no read1: there a trickling answer is only bounded by the pauses between its bytes.
+    read = getattr(response.raw, "read1", response.raw.read)
     body = bytearray()
     while len(body) <= limit:
         if time.monotonic() > deadline:
             raise TimeoutError
-        chunk = response.raw.read1(_CHUNK, decode_content=True)
+        chunk = read(_CHUNK, decode_content=True)
         if not chunk:
             break
         body += chunk

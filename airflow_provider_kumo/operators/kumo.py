@@ -134,9 +134,10 @@ class _KumoJobOperator(_KumoOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the trigger's event; everything is taken from the event, nothing from this instance."""
+        if event["outcome"] == "gave_up":
+            # Not told as final, whatever the cause: the job may live, and a further try goes on with it.
+            raise revive(event["error_class"], event["error"], job_id=event["job_id"])
         with told_to_airflow():
-            if event["outcome"] == "gave_up":
-                raise revive(event["error_class"], event["error"], job_id=event["job_id"])
             return self._finish(self._hook().get_conn(), Job.from_event(event["job"]), context)
 
     def on_kill(self) -> None:
@@ -158,7 +159,7 @@ class _KumoJobOperator(_KumoOperator):
     def _find_or_submit(self, client: KumoClient, context: Context) -> Job:
         submission = Submission(
             kind=self.kind,
-            key=TaskKey.of(context),
+            key=TaskKey.of(context, durable=self.durable),
             arguments=self._arguments(),
             build=lambda tags: self._create(client, {**(self.job_tags or {}), **tags}),
         )

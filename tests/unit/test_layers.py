@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "outputs": set(),
     "arguments": set(),
     "failures": {"client"},
+    "retry": {"client"},
     "hooks": {"client"},
     "submission": {"client"},
     "links": set(),

@@ -17,6 +17,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_kumo.client.errors import (
+    KumoAuthenticationError,
     KumoJobAbandonedError,
     KumoJobFailedError,
     KumoJobTimeoutError,
@@ -350,6 +351,12 @@ def test_a_failed_job_may_be_tried_again_and_a_vanished_one_too(kumo_emulator: L
         retrain().execute_complete(
             context(), {**gone, "error_class": "KumoJobVanishedError", "error": "It is no more."}
         )
+
+
+def test_a_key_that_was_refused_while_waiting_is_worth_another_try(kumo_emulator: LocalKumo) -> None:
+    lost = {"version": 1, "outcome": "gave_up", "job_id": "trainingjob-1"}
+    with pytest.raises(KumoAuthenticationError, match="HTTP 401"):
+        retrain().execute_complete(context(), {**lost, "error_class": "KumoAuthenticationError", "error": "HTTP 401"})
 
 
 @pytest.mark.kumo_emulator(rbac=True)

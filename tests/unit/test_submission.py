@@ -148,7 +148,12 @@ def test_the_key_tells_task_instances_apart_and_nothing_else():
     first, second = (
         SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=n, id=n) for n in (1, 2)
     )
-    assert TaskKey.of({"ti": first}).digest == TaskKey.of({"ti": second}).digest == key().digest
+    assert (
+        TaskKey.of({"ti": first}, durable=True).digest
+        == TaskKey.of({"ti": second}, durable=True).digest
+        == key().digest
+    )
+    assert TaskKey.of({"ti": first}, durable=False).digest != TaskKey.of({"ti": first}, durable=False).digest
 
 
 def test_a_person_finds_the_task_by_its_tags():
