@@ -67,6 +67,7 @@ class AirflowStack(AirflowApi):
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._watchdog: Watchdog | None = None
         super().__init__(f"http://{LOOPBACK}:{self.port}", Release.of(self._python, self._env))
+        self._env.update(self.release.environment)
 
     def __enter__(self) -> Self:
         try:
@@ -209,6 +210,8 @@ class AirflowStack(AirflowApi):
         path.touch(mode=0o600)
         with path.open("w") as target:
             file.write(target)
+        for name, text in self.release.files().items():
+            (self.home / name).write_text(text)
 
     def _make_database(self) -> None:
         """Copy a migrated database, or migrate one and keep a copy for the next time."""

@@ -51,7 +51,7 @@ AT_RUN_TIME = {
 def told_by(*argv: str) -> list[list]:
     done = subprocess.run([sys.executable, "-c", *argv], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["')]
 
 
 @pytest.fixture(scope="module")
