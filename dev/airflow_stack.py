@@ -125,6 +125,10 @@ class AirflowStack(AirflowApi):
         if left:
             raise AirflowError(f"Processes of the {name} that do not end: {', '.join(left)}")
 
+    def kill_leader(self, name: str) -> None:
+        """Kill a component's first process alone; what it has started finds itself without a parent."""
+        self._processes[name].kill()
+
     def log_file(self, name: str) -> Path:
         """Return the file with the output of a component, or of ``migrate``."""
         return self.home / "output" / f"{name}.log"
