@@ -16,14 +16,23 @@ PARTITION = "{{PARTITION}}"
 
 
 def default_deferrable() -> bool:
-    """Return Airflow's ``[operators] default_deferrable`` if somebody has set it, else True.
+    """Return Airflow's ``[operators] default_deferrable`` if somebody has chosen it, else True.
 
-    Airflow ships False as its own default; jobs of hours should not hold a worker because nobody chose.
+    Airflow ships False as its own default; jobs of hours should not hold a worker because nobody chose. The
+    ``airflow.cfg`` that Airflow itself writes holds that default too, among those of all other options.
     """
-    chosen = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ or ConfigParser.has_option(
-        conf, "operators", "default_deferrable"
-    )
-    return conf.getboolean("operators", "default_deferrable") if chosen else True
+    if "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ or (_in_file("default_deferrable") and not _generated()):
+        return conf.getboolean("operators", "default_deferrable")
+    return True
+
+
+def _generated() -> bool:
+    return all(_in_file(option) for option in ("default_cpus", "default_ram", "default_disk", "default_gpus"))
+
+
+def _in_file(option: str) -> bool:
+    # Airflow's own has_option also sees the defaults.
+    return ConfigParser.has_option(conf, "operators", option)
 
 
 def check_settled(check: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -12,9 +12,7 @@ import requests
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dev.airflow_release import Release
-
-Record = dict[str, Any]
+    from dev.airflow_release import Record, Release
 
 NOW: Final = "now"
 FINISHED_RUN: Final = frozenset({"success", "failed"})
@@ -43,7 +41,7 @@ class AirflowApi:
 
     def healthy(self) -> bool:
         """Tell whether every component has reported to the database lately; raises while the server is away."""
-        answer = self._get("monitor/health")
+        answer = self._get(self.release.health_path)
         return all(answer.get(part, {}).get("status") == "healthy" for part in _REPORTING)
 
     def dag_ids(self) -> set[str]:
@@ -68,7 +66,7 @@ class AirflowApi:
         """
         when = datetime.now(UTC) if logical_date == NOW else logical_date
         moment = when.isoformat() if isinstance(when, datetime) else when
-        run = self._send("POST", f"dags/{_q(dag_id)}/dagRuns", {"logical_date": moment, "conf": dict(conf or {})})
+        run = self._send("POST", f"dags/{_q(dag_id)}/dagRuns", self.release.run_body(moment, conf or {}))
         return str(run["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> Record:
@@ -128,23 +126,23 @@ class AirflowApi:
         if try_number is None:
             try_number = int(self._get(_task(dag_id, run_id, task_id, map_index))["try_number"]) or 1
         path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}/logs/{try_number}"
-        content = self._get(path, map_index=map_index, full_content=True)["content"]
-        return "\n".join(line if isinstance(line, str) else _log_line(line) for line in content)
+        params = {"map_index": map_index, "full_content": True}
+        answer = self._request("GET", path, params=params, headers={"Accept": self.release.log_type})
+        self._check(answer)
+        return "\n".join(self.release.log_lines(answer))
 
     def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
         """Return the extra links of a task instance."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}/links"
-        found: dict[str, str | None] = self._get(path, map_index=map_index)["extra_links"]
-        return found
+        return self.release.links(self._get(path, map_index=map_index))
 
     def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = -1) -> None:
         """Mark a task instance ``failed`` or ``success``, as the buttons do."""
-        self._send("PATCH", _task(dag_id, run_id, task_id, map_index), {"new_state": state})
+        self._send("PATCH", _task(dag_id, run_id, task_id, map_index), self.release.state_body(state))
 
     def clear(self, dag_id: str, run_id: str, task_ids: Sequence[str | tuple[str, int]]) -> None:
         """Clear task instances, as the button does, whatever their state: they run again."""
-        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False}
-        self._send("POST", f"dags/{_q(dag_id)}/clearTaskInstances", body)
+        self._send("POST", f"dags/{_q(dag_id)}/clearTaskInstances", self.release.clear_body(run_id, task_ids))
 
     # HTTP
 
@@ -162,24 +160,29 @@ class AirflowApi:
         try:
             self._authenticate()
             url = f"{self.origin}{self.release.api_prefix}/{path}"
-            return self._session.request(method, url, timeout=30, headers={"Accept": "application/json"}, **keywords)
+            headers = {"Accept": "application/json", **keywords.pop("headers", {})}
+            return self._session.request(method, url, timeout=30, headers=headers, **keywords)
         except requests.RequestException as error:
             raise AirflowError(f"Airflow's API does not answer at {self.origin}: {error}") from error
 
     def _authenticate(self) -> None:
-        if time.monotonic() < self._token_until:
+        if self.release.login_path is None or time.monotonic() < self._token_until:
             return
-        answer = self._session.get(f"{self.origin}{self.release.token_path}", timeout=30)
+        answer = self._session.get(f"{self.origin}{self.release.login_path}", timeout=30)
         answer.raise_for_status()
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         self._token_until = time.monotonic() + 600
 
+    @classmethod
+    def _body(cls, answer: requests.Response) -> Any:
+        cls._check(answer)
+        return answer.json() if answer.content else None
+
     @staticmethod
-    def _body(answer: requests.Response) -> Any:
+    def _check(answer: requests.Response) -> None:
         if not answer.ok:
             request = answer.request
             raise AirflowError(f"{request.method} {request.url} -> {answer.status_code}: {answer.text[:2000]}")
-        return answer.json() if answer.content else None
 
 
 _REPORTING: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
@@ -196,16 +199,3 @@ def _run(dag_id: str, run_id: str) -> str:
 def _task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
     path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}"
     return path if map_index < 0 else f"{path}/{map_index}"
-
-
-def _log_line(entry: Record) -> str:
-    """Return a structured log entry as text, exceptions with their traceback."""
-    known = [str(entry[key]) for key in ("timestamp", "level", "event") if entry.get(key)]
-    return " ".join(known) + "".join(map(_traceback, entry.get("error_detail") or ()))
-
-
-def _traceback(error: Record) -> str:
-    frames = "".join(
-        f"\n  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in error.get("frames", ())
-    )
-    return f"{frames}\n{error.get('exc_type')}: {error.get('exc_value')}"

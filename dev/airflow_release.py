@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dev.processes import LOOPBACK, CannotStartError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import requests
+
 Settings = dict[str, dict[str, str]]
+Record = dict[str, Any]
 
 # Printed by the environment's own Python. The fingerprint covers everything installed: a provider may bring tables.
 _PROBE = """
@@ -25,7 +28,7 @@ print(json.dumps([m.version("apache-airflow"), hashlib.sha256("\\n".join(found).
 
 @dataclass(frozen=True)
 class Release:
-    """One installed Airflow."""
+    """One installed Airflow: 3.0 and later here, what Airflow 2 does otherwise in :class:`_Airflow2`."""
 
     version: str
     fingerprint: str
@@ -37,10 +40,13 @@ class Release:
         if asked.returncode:
             raise CannotStartError(f"No Airflow in the environment of {python}:\n{asked.stderr.strip()}")
         version, fingerprint = json.loads(asked.stdout)
-        major = int(version.split(".")[0])
-        if major != 3:
-            raise CannotStartError(f"dev/airflow_release.py knows Airflow 3, not {version}: add its components and API")
-        return cls(version, fingerprint)
+        known: dict[str, type[Release]] = {"2": _Airflow2, "3": cls}
+        major, _, _ = version.partition(".")
+        if major not in known:
+            raise CannotStartError(f"dev/airflow_release.py knows Airflow 2 and 3, not {version}")
+        return known[major](version, fingerprint)
+
+    # Running it
 
     @property
     def components(self) -> dict[str, list[str]]:
@@ -56,14 +62,13 @@ class Release:
         }
 
     @property
-    def api_prefix(self) -> str:
-        """Return where the stable REST API lives."""
-        return "/api/v2"
+    def environment(self) -> dict[str, str]:
+        """Return what every component needs in its environment."""
+        return {}
 
-    @property
-    def token_path(self) -> str:
-        """Return what gives a token to whoever asks (``simple_auth_manager_all_admins``)."""
-        return "/auth/token"
+    def files(self) -> dict[str, str]:
+        """Return what belongs into ``AIRFLOW_HOME`` beside ``airflow.cfg``: name and text."""
+        return {}
 
     def settings(
         self, *, home: Path, dags: Path, port: int, secret: str, fernet_key: str, parallelism: int
@@ -114,3 +119,115 @@ class Release:
             "workers": {"min_heartbeat_interval": "1"},
             "usage_data_collection": {"enabled": "False"},
         }
+
+    # Its REST API
+
+    api_prefix: ClassVar[str] = "/api/v2"
+    health_path: ClassVar[str] = "monitor/health"
+    # Gives a token to whoever asks (``simple_auth_manager_all_admins``); None where nobody needs one.
+    login_path: ClassVar[str | None] = "/auth/token"
+    log_type: ClassVar[str] = "application/json"
+
+    def run_body(self, moment: str | None, conf: Mapping[str, Any]) -> Record:
+        """Return the body that starts a run."""
+        return {"logical_date": moment, "conf": dict(conf)}
+
+    def state_body(self, state: str) -> Record:
+        """Return the body that marks a task instance."""
+        return {"new_state": state}
+
+    def clear_body(self, run_id: str, task_ids: Sequence[str | tuple[str, int]]) -> Record:
+        """Return the body that clears task instances."""
+        return {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False}
+
+    def links(self, answer: Record) -> dict[str, str | None]:
+        """Return the extra links out of the answer that has them."""
+        found: dict[str, str | None] = answer["extra_links"]
+        return found
+
+    def log_lines(self, answer: requests.Response) -> list[str]:
+        """Return the lines of a log out of the answer that has it."""
+        return [line if isinstance(line, str) else _log_line(line) for line in answer.json()["content"]]
+
+
+class _Airflow2(Release):
+    """Airflow 2.11: another web server and API; DAG processor and triggerer are the same."""
+
+    @property
+    def components(self) -> dict[str, list[str]]:
+        return {**super().components, "api-server": ["webserver"]}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # Airflow 2 allows SQLite with its SequentialExecutor alone, which stops the scheduler while a task runs.
+        return {"_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1"}
+
+    def files(self) -> dict[str, str]:
+        # What simple_auth_manager_all_admins is in Airflow 3.
+        return {"webserver_config.py": 'AUTH_ROLE_PUBLIC = "Admin"\n'}
+
+    def settings(
+        self, *, home: Path, dags: Path, port: int, secret: str, fernet_key: str, parallelism: int
+    ) -> Settings:
+        settings = super().settings(
+            home=home, dags=dags, port=port, secret=secret, fernet_key=fernet_key, parallelism=parallelism
+        )
+        processing = settings.pop("dag_processor")
+        for section in ("api_auth", "workers"):
+            del settings[section]
+        for option in ("simple_auth_manager_all_admins", "execution_api_server_url"):
+            del settings["core"][option]
+        # Its processes write to one SQLite file; the default waits five seconds for each other.
+        settings["database"]["sql_alchemy_conn"] += "?timeout=60"
+        settings["api"] = {"auth_backends": "airflow.api.auth.backend.default"}
+        settings["webserver"] = {
+            "web_server_host": LOOPBACK,
+            "web_server_port": str(port),
+            "base_url": f"http://{LOOPBACK}:{port}",
+            "workers": "1",
+            "secret_key": secret,
+            "log_fetch_timeout_sec": "1",
+        }
+        settings["scheduler"].update(
+            {
+                "standalone_dag_processor": "True",
+                "dag_dir_list_interval": processing["refresh_interval"],
+                "parsing_processes": processing["parsing_processes"],
+            }
+        )
+        return settings
+
+    api_prefix = "/api/v1"
+    health_path = "health"
+    login_path = None
+    log_type = "text/plain"
+
+    def run_body(self, moment: str | None, conf: Mapping[str, Any]) -> Record:
+        return {"conf": dict(conf)} if moment is None else {"logical_date": moment, "conf": dict(conf)}
+
+    def state_body(self, state: str) -> Record:
+        return {**super().state_body(state), "dry_run": False}
+
+    def clear_body(self, run_id: str, task_ids: Sequence[str | tuple[str, int]]) -> Record:
+        # It knows no map index here: all mapped instances of a task are cleared.
+        names = sorted({task if isinstance(task, str) else task[0] for task in task_ids})
+        return {**super().clear_body(run_id, names), "reset_dag_runs": True}
+
+    def links(self, answer: Record) -> dict[str, str | None]:
+        return answer
+
+    def log_lines(self, answer: requests.Response) -> list[str]:
+        return answer.text.splitlines()
+
+
+def _log_line(entry: Record) -> str:
+    """Return a structured log entry as text, exceptions with their traceback."""
+    known = [str(entry[key]) for key in ("timestamp", "level", "event") if entry.get(key)]
+    return " ".join(known) + "".join(map(_traceback, entry.get("error_detail") or ()))
+
+
+def _traceback(error: Record) -> str:
+    frames = "".join(
+        f"\n  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in error.get("frames", ())
+    )
+    return f"{frames}\n{error.get('exc_type')}: {error.get('exc_value')}"

@@ -67,6 +67,7 @@ class AirflowStack(AirflowApi):
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._watchdog: Watchdog | None = None
         super().__init__(f"http://{LOOPBACK}:{self.port}", Release.of(self._python, self._env))
+        self._env.update(self.release.environment)
 
     def __enter__(self) -> Self:
         try:
@@ -123,6 +124,10 @@ class AirflowStack(AirflowApi):
         left = self._stop([name], grace=grace)
         if left:
             raise AirflowError(f"Processes of the {name} that do not end: {', '.join(left)}")
+
+    def kill_leader(self, name: str) -> None:
+        """Kill a component's first process alone; what it has started finds itself without a parent."""
+        self._processes[name].kill()
 
     def log_file(self, name: str) -> Path:
         """Return the file with the output of a component, or of ``migrate``."""
@@ -209,6 +214,8 @@ class AirflowStack(AirflowApi):
         path.touch(mode=0o600)
         with path.open("w") as target:
             file.write(target)
+        for name, text in self.release.files().items():
+            (self.home / name).write_text(text)
 
     def _make_database(self) -> None:
         """Copy a migrated database, or migrate one and keep a copy for the next time."""

@@ -253,7 +253,7 @@ class KumoRetrainOperator(_KumoJobOperator):
     :param kumo_conn_id: id of the Airflow connection. (templated)
     :param wait_for_completion: wait for the job to end; else return once it has started.
     :param deferrable: wait in the triggerer, without a worker. Default: Airflow's
-        ``[operators] default_deferrable`` if it is set, else True.
+        ``[operators] default_deferrable`` if somebody has chosen it, else True.
     :param poll_interval: seconds or a timedelta between two looks at the job; None spaces them by its age.
     :param timeout: seconds or a timedelta that the job may take from its creation; then it is cancelled.
     :param cancel_on_kill: cancel the job in Kumo when the task is killed, cleared, marked, or times out.
@@ -356,7 +356,7 @@ class KumoBatchPredictOperator(_KumoJobOperator):
     :param kumo_conn_id: id of the Airflow connection. (templated)
     :param wait_for_completion: wait for the job to end; else return once it has started.
     :param deferrable: wait in the triggerer, without a worker. Default: Airflow's
-        ``[operators] default_deferrable`` if it is set, else True.
+        ``[operators] default_deferrable`` if somebody has chosen it, else True.
     :param poll_interval: seconds or a timedelta between two looks at the job; None spaces them by its age.
     :param timeout: seconds or a timedelta that the job may take from its creation; then it is cancelled.
     :param cancel_on_kill: cancel the job in Kumo when the task is killed, cleared, marked, or times out.

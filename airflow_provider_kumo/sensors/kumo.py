@@ -43,7 +43,7 @@ class KumoJobSensor(BaseSensorOperator):
         (templated)
     :param kumo_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer instead of on a worker (then ``mode`` does not matter). Default:
-        Airflow's ``[operators] default_deferrable`` if it is set, else True.
+        Airflow's ``[operators] default_deferrable`` if somebody has chosen it, else True.
     :param poll_interval: in deferrable mode, seconds or a timedelta between two looks; None spaces them by the job's
         age. The other modes use ``poke_interval``.
     :param timeout: seconds or a timedelta, counted from the sensor's start (Airflow's own argument).

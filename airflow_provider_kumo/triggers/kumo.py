@@ -86,7 +86,7 @@ class KumoJobTrigger(BaseTrigger):
             event = await self._wait()
         except asyncio.CancelledError:
             if not _AIRFLOW_CALLS_ON_KILL:
-                await self.on_kill()
+                await self._on_kill_before_3_3()
             raise
         yield TriggerEvent(event)
 
@@ -100,6 +100,13 @@ class KumoJobTrigger(BaseTrigger):
         _cancelling.add(work)
         work.add_done_callback(_cancelling.discard)
         await asyncio.shield(work)
+
+    async def _on_kill_before_3_3(self) -> None:
+        try:
+            await self.on_kill()
+        except Exception:
+            # In place of the CancelledError it would fail a task that still waits, in another triggerer by then.
+            self.log.exception("%s may still be running in Kumo.", self.job_id)
 
     async def _wait(self) -> dict[str, Any]:
         kind = JobKind(self.job_kind)
@@ -160,7 +167,9 @@ class KumoJobTrigger(BaseTrigger):
             async with self._hook().async_client() as client:
                 self.log.info("The task was ended by a person: cancelling %s %s.", kind.label, self.job_id)
                 # The tag comes second, as in submission.cancel: what is killed in between must leave no job running.
-                await client.send(calls.cancel_job(kind, self.job_id), budgets=_CANCEL_BUDGETS)
+                if not await client.send(calls.cancel_job(kind, self.job_id), budgets=_CANCEL_BUDGETS):
+                    self.log.info("%s %s has already ended.", kind.label.capitalize(), self.job_id)
+                    return
                 await client.send(calls.update_tags(kind, self.job_id, cancel_tags()), budgets=_CANCEL_BUDGETS)
                 await self._confirm_cancelled(client, kind)
         except KumoError as error:

@@ -6,10 +6,13 @@ its heartbeat lapsed takes triggers that another one has picked up for killed on
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from asgiref.sync import sync_to_async
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _DEFERRED = "deferred"
 
@@ -18,37 +21,37 @@ async def is_still_deferred(task_instance: Any) -> bool:
     """Read the state of a trigger's task instance afresh.
 
     :param task_instance: the trigger's ``task_instance``; None where there is none, as in ``dag.test()``.
-    :returns: True if the task waits, and also if that cannot be told: a job is not cancelled on a guess.
+    :returns: True if the task waits, and also if that cannot be told: a job is not cancelled on a guess. A cleared
+        task, which has no state until it is scheduled again, does not wait, and neither does one that was deleted.
     """
     if task_instance is None:
         return True
-    read = _state_from_supervisor if AIRFLOW_V_3_0_PLUS else _state_from_database
-    state = await sync_to_async(read)(task_instance)
-    return state is None or str(getattr(state, "value", state)) == _DEFERRED
+    read = _states_from_supervisor if AIRFLOW_V_3_0_PLUS else _states_from_database
+    states = await sync_to_async(read)(task_instance)
+    return any(str(getattr(state, "value", state)) == _DEFERRED for state in states)
 
 
-def _state_from_supervisor(ti: Any) -> Any:
+def _states_from_supervisor(ti: Any) -> Collection[Any]:
+    """Ask for this one task instance: what comes is its state, or nothing if it has gone."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     states = RuntimeTaskInstance.get_task_states(
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-    ).get(ti.run_id, {})
-    # The server names a mapped task instance "<task id>_<map index>".
-    return states.get(f"{ti.task_id}_{ti.map_index}", states.get(ti.task_id))
+    )
+    # The server calls a mapped task instance "<task id>_<map index>", but no other than this one is in the answer.
+    found: Collection[Any] = states.get(ti.run_id, {}).values()
+    return found
 
 
-def _state_from_database(ti: Any) -> Any:
+def _states_from_database(ti: Any) -> Collection[Any]:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        return (
-            session.query(TaskInstance.state)
-            .filter(
-                TaskInstance.dag_id == ti.dag_id,
-                TaskInstance.task_id == ti.task_id,
-                TaskInstance.run_id == ti.run_id,
-                TaskInstance.map_index == ti.map_index,
-            )
-            .scalar()
+        rows = session.query(TaskInstance.state).filter(
+            TaskInstance.dag_id == ti.dag_id,
+            TaskInstance.task_id == ti.task_id,
+            TaskInstance.run_id == ti.run_id,
+            TaskInstance.map_index == ti.map_index,
         )
+        return [row.state for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ def run_dag(
 ) -> Callable[..., Run]:
     """Return a function that runs a DAG with ``dag.test()`` and reads what it left."""
 
+    # Airflow 2's initdb leaves the root logger, which triggers log to, at WARNING.
+    caplog.set_level(logging.INFO)
+
     def run(dag_id: str, **conf: Any) -> Run:
         dag_run = dags[dag_id].test(run_conf=conf or None)
         tasks, xcoms, rendered = {}, {}, {}
@@ -73,15 +77,18 @@ def run_dag(
 
 
 def _xcom(ti: Any, key: str) -> Any:
-    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
+    from sqlalchemy import select
 
+    try:
+        from airflow.models.xcom import XComModel
+    except ImportError:  # before Airflow 3
+        from airflow.models.xcom import XCom
+
+        return XCom.get_value(ti_key=ti.key, key=key)
+    wanted = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index, "key": key}
     with create_session() as session:
-        row = session.scalars(
-            XComModel.get_many(
-                run_id=ti.run_id, key=key, dag_ids=ti.dag_id, task_ids=ti.task_id, map_indexes=ti.map_index
-            )
-        ).first()
+        row = session.scalars(select(XComModel).filter_by(**wanted)).first()
         return None if row is None else XComModel.deserialize_value(row)
 
 

@@ -21,7 +21,11 @@ TARGETS = [
 # A fork for each, because Airflow takes a second to load.
 PROBE = """
 import json, os, runpy, socket, sys, traceback
-import airflow.sdk
+import airflow.providers.common.compat.sdk
+try:
+    import airflow.sdk
+except ImportError:  # before Airflow 3
+    import airflow.models, airflow.sensors.base
 before = set(sys.modules)
 socket.socket.connect = socket.getaddrinfo = None
 for target in sys.argv[1:]:
@@ -47,7 +51,7 @@ AT_RUN_TIME = {
 def told_by(*argv: str) -> list[list]:
     done = subprocess.run([sys.executable, "-c", *argv], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["')]
 
 
 @pytest.fixture(scope="module")
