@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 _DEFAULT_TIMEOUT = timedelta(hours=48)
 # The trigger ends by itself at the deadline; Airflow's own timeout, which cannot cancel a job, only backs it up.
 _BACKSTOP_SLACK = timedelta(minutes=10)
+# A trigger that fires before the executor has seen the worker's process end, which takes up to five seconds by default,
+# has Airflow fail the task without calling anything of ours: the job would go on.
+_TOO_SHORT_TO_DEFER = 15.0
 
 
 class _KumoOperator(BaseOperator):
@@ -173,9 +176,12 @@ class _KumoJobOperator(_KumoOperator):
         return job
 
     def _defer(self, job: Job, context: Context) -> None:
+        """Wait in the triggerer; returns only if the job's time is as good as up, which is waited for here."""
         from airflow_provider_kumo.triggers.kumo import KumoJobTrigger
 
         deadline = self._deadline(job, context)
+        if deadline - time.time() < _TOO_SHORT_TO_DEFER:
+            return
         self.defer(
             trigger=KumoJobTrigger(
                 kumo_conn_id=self.kumo_conn_id,

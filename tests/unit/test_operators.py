@@ -239,6 +239,21 @@ def test_a_result_that_nobody_took_is_adopted_and_one_that_was_taken_is_not(kumo
     assert anew.value.trigger.job_id != adopted["job_id"]
 
 
+@pytest.fixture
+def late_deferrals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defer however little time is left."""
+    monkeypatch.setattr("airflow_provider_kumo.operators.kumo._TOO_SHORT_TO_DEFER", 0.0)
+
+
+def test_a_job_whose_time_is_as_good_as_up_is_not_deferred(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
+        retrain(deferrable=True, timeout=0.5).execute(context())
+    (job,) = (job for job in kumo_emulator.jobs("training") if job.held)
+    assert job.cancelled_by is not None
+
+
+@pytest.mark.usefixtures("late_deferrals")
 def test_a_job_that_takes_too_long_is_cancelled(kumo_emulator: LocalKumo) -> None:
     kumo_emulator.hold(kind="training")
     with pytest.raises(TaskDeferred) as deferred:
@@ -323,6 +338,7 @@ def test_a_person_who_cancels_in_kumo_may_skip_the_task(kumo_emulator: LocalKumo
         retrain().execute_complete(context(), event)
 
 
+@pytest.mark.usefixtures("late_deferrals")
 def test_a_job_that_is_done_when_its_deadline_passes_is_a_success(kumo_emulator: LocalKumo) -> None:
     kumo_emulator.hold(kind="training")
     with pytest.raises(TaskDeferred) as deferred:
