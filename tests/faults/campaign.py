@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -94,14 +95,14 @@ class Campaign:
             try:
                 cases.extend(fault.strike(world, count, rng))
                 tasks = self._settle(world, cases, fault.seconds)
+                self._count(fault, cases, tasks, time.monotonic() - began)
+                world.clean_up()
             except Stopped:
                 return
             except Exception as error:  # noqa: BLE001 - the other faults still tell something
                 self._note_failure(fault, count, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-                self._clean_up(world, cases)
-                continue
-            self._count(fault, cases, tasks, time.monotonic() - began)
-            self._clean_up(world, cases)
+                with suppress(AirflowError):
+                    world.clean_up()
 
     @staticmethod
     def _settle(world: World, cases: Sequence[Case], seconds: float) -> list[dict[str, object]]:
@@ -158,14 +159,6 @@ class Campaign:
             tally.wrong += count
             tally.problems.append(problem)
         self.counted(count)
-
-    @staticmethod
-    def _clean_up(world: World, cases: Iterable[Case]) -> None:
-        """Leave no live job to the next fault: there is room for 25."""
-        for case in cases:
-            case.run.gates.open()
-            for job in case.run.live_jobs:
-                world.kumo.cancel(job.id)
 
 
 def _help(world: World, case: Case, state: str) -> None:

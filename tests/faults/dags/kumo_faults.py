@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import os
+import json
+import subprocess
+import sys
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_kumo.client.requests import training_request
 from airflow_provider_kumo.operators.kumo import KumoRetrainOperator
+from airflow_provider_kumo.submission import TaskKey
 from tests.faults import gates
 from tests.faults.gates import Gates
 
@@ -38,21 +41,26 @@ class WatchedRetrain(KumoRetrainOperator):
         return result
 
     def _find_or_submit(self, client: KumoClient, context: Any) -> Job:
-        if self._conf.get("race") and context["ti"].try_number == 1 and os.fork() == 0:
-            self._race(client, context)
+        if self._conf.get("race") and context["ti"].try_number == 1:
+            self._race(TaskKey.of(context, durable=True))
         return super()._find_or_submit(client, context)
 
-    def _race(self, client: KumoClient, context: Any) -> None:
-        """Be the second process of this task instance: all of a submission, but nothing that Airflow hears of."""
-        logging.disable()
-        ti = context["ti"]
-        names = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
-        silent = SimpleNamespace(**names, xcom_push=lambda **_: None)
-        self._try_number += 1000
-        try:
-            super()._find_or_submit(client.twin(), {"ti": silent})  # type: ignore[typeddict-item]
-        finally:
-            os._exit(0)
+    def _race(self, key: TaskKey) -> None:
+        """Start a second process of this task instance."""
+        connection = self._hook().get_connection(self.kumo_conn_id)
+        race = {
+            "connection": {"host": connection.host, "password": connection.password, "extra": connection.extra_dejson},
+            "key": asdict(key),
+            "arguments": self._arguments(),
+            "body": training_request(**self._request()),
+            "gates": str(self._gates.folder),
+        }
+        racer = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.racer"], stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
+        if racer.stdin is not None:
+            with racer.stdin as pipe:
+                json.dump(race, pipe)
 
     def _create(self, client: KumoClient, tags: Mapping[str, str]) -> calls.Call[str]:
         call = super()._create(client, tags)
@@ -82,7 +90,7 @@ class WatchedRetrain(KumoRetrainOperator):
 KINDS: dict[str, dict[str, Any]] = {
     "kumo_faults": {"retries": 2, "retry_delay": timedelta(seconds=1)},
     "kumo_faults_one_try": {},
-    "kumo_faults_execution_timeout": {"execution_timeout": timedelta(seconds=12)},
+    "kumo_faults_execution_timeout": {"execution_timeout": timedelta(seconds=30)},
 }
 for name, options in KINDS.items():
     with DAG(dag_id=name, start_date=datetime(2026, 1, 1), schedule=None, max_active_runs=100, max_active_tasks=100):

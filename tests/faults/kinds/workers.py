@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from tests.faults import gates
+from tests.faults import gates, racer
 from tests.faults.cases import CANCELLED, DONE, ONE_JOB, Case, Fault, ends
 
 if TYPE_CHECKING:
@@ -145,9 +145,8 @@ class RacingSubmits(Fault):
     group = "worker"
 
     def strike(self, world: World, count: int, rng: random.Random) -> Iterator[Case]:
-        runs = world.start(count, hold=gates.BEFORE_POST, tries=[1, 1001], race=True)
-        world.wait_at(runs, gates.BEFORE_POST)
-        world.wait_at(runs, gates.BEFORE_POST, try_number=1001)
+        runs = world.start_held(count, gates.BEFORE_POST, race=True)
+        world.wait_at(runs, gates.BEFORE_POST, try_number=racer.TRY)
         for run in rng.sample(runs, count):
             run.gates.open()
             # Whoever was first keeps its job; the other's is cancelled.
