@@ -212,10 +212,10 @@ class _KumoJobOperator(_KumoOperator):
         timed_out = not job.is_terminal
         if timed_out and self.cancel_on_kill:
             job = cancel_and_confirm(client, job, log=self.log)
-        for line in closing_lines(job, now=time.time()):
-            self.log.info("%s", line)
         if timed_out and job.status != JobStatus.DONE:
             raise timeout_of(job, timeout=self.timeout, since="its creation")
+        for line in closing_lines(job, now=time.time()):
+            self.log.info("%s", line)
         error = error_of(job)
         if isinstance(error, KumoJobAbandonedError) and not self._is_killed:
             # An earlier try was cleared while this one had already taken its job up.
