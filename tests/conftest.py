@@ -26,8 +26,6 @@ os.environ.update(
         "AIRFLOW__CORE__DAGS_FOLDER": str(AIRFLOW_HOME / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        # Airflow 3.0 breaks the lines of errors to the width of the terminal.
-        "COLUMNS": "1000",
         # Airflow 3.2 runs no task without one, in dag.test() either.
         "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests-alone-and-long-enough-for-any-algorithm-there-is-now",
     }
