@@ -99,7 +99,8 @@ class Release:
                 "secret_key": secret,
                 "log_fetch_timeout_sec": "1",
             },
-            "api_auth": {"jwt_secret": secret},
+            # Airflow 3.0 with a recent PyJWT makes no token without an issuer.
+            "api_auth": {"jwt_secret": secret, "jwt_issuer": "airflow"},
             "scheduler": {
                 # Runs start when somebody starts them; an example's schedule would start jobs of its own.
                 "use_job_schedule": "False",
