@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit lint format install kumo-clients pins pins-kumoai clean distclean
+.PHONY: help demo test test-unit faults lint format install kumo-clients pins pins-kumoai clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -29,6 +29,8 @@ help:
 	@echo '                KUMO_API_KEY=... [KUMO_HOST=...] PQUERY=...: the same DAG on your Kumo'
 	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
 	@echo 'make test-unit  the fast ones'
+	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
+	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
 	@echo 'make lint       ruff and mypy; make format applies what ruff can'
 	@echo 'make pins       renew the pinned versions (requirements/README.md)'
 	@echo 'make clean      remove what runs leave; make distclean also the environments'
@@ -44,6 +46,19 @@ test: install kumo-clients
 
 test-unit: install
 	@exec $(PY) -m pytest tests/unit $(ARGS)
+
+# The table of docs/reliability.md is written with WRITE=1.
+TIMES ?= 20
+SEED ?= 1
+export ONLY
+
+faults: install $(VENV)/.faults
+	@exec $(PY) -m tests.faults --times $(TIMES) --seed $(SEED) --only "$$ONLY" $(if $(filter 1,$(WRITE)),--write)
+
+# Airflow's side of PostgreSQL. Debian's package postgresql has the server.
+$(VENV)/.faults: requirements/faults.txt $(VENV)/.pins
+	@dev/install.sh $(VENV) $< .cache/logs/install-faults.log
+	@touch $@
 
 lint: install
 	$(PY) -m ruff check .

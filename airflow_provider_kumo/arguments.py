@@ -22,7 +22,7 @@ def default_deferrable() -> bool:
     ``airflow.cfg`` that Airflow itself writes holds that default too, among those of all other options.
     """
     if "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ or (_in_file("default_deferrable") and not _generated()):
-        return conf.getboolean("operators", "default_deferrable")
+        return bool(conf.getboolean("operators", "default_deferrable"))
     return True
 
 
@@ -40,7 +40,7 @@ def check_settled(check: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 
     Templates and other tasks' results are checked when the task runs.
 
-    :raises ValueError: an argument cannot be used.
+    :raises KumoArgumentError: an argument cannot be used.
     """
     if is_settled(args) and is_settled(kwargs):
         check(*args, **kwargs)

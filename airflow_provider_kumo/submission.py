@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,6 +91,40 @@ class TaskKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try of a task instance, as Airflow counts them.
+
+    :param number: of the try, from 1.
+    :param tries: how many there may be. Airflow raises it when a task that has ended is cleared, and never else.
+    """
+
+    number: int = 1
+    tries: int = 1
+
+    @classmethod
+    def of(cls, context: Mapping[str, Any]) -> Attempt:
+        """Return the running try."""
+        ti = context["ti"]
+        return cls(number=ti.try_number, tries=ti.max_tries + 1)
+
+    def __str__(self) -> str:
+        """Return what Airflow's log says, too."""
+        return f"try {self.number} of {self.tries}"
+
+    def awaits(self, job: Job) -> bool:
+        """Tell whether nobody has a job's result.
+
+        A try that is followed by another one has not succeeded: if it says that it took the result, it was killed
+        before Airflow had it. Unless the task was cleared, after which a new job is wanted.
+        """
+        delivered = job.tags.get(DELIVERED_TAG)
+        if delivered is None:
+            return True
+        told = re.search(r"try (\d+) of (\d+)$", delivered)
+        return told is not None and int(told[2]) == self.tries and int(told[1]) < self.number
+
+
+@dataclass(frozen=True, kw_only=True)
 class Submission:
     """What a task instance wants from Kumo.
 
@@ -98,12 +133,14 @@ class Submission:
     :param arguments: the rendered arguments that make the request what it is; two tries with equal arguments want
         the same job, even if "the newest model" has changed between them.
     :param build: makes the call that starts the job, given all tags; only called if a job must be started.
+    :param attempt: the try that wants it.
     """
 
     kind: JobKind
     key: TaskKey
     arguments: Mapping[str, Any]
     build: Callable[[Mapping[str, str]], calls.Call[str]]
+    attempt: Attempt = Attempt()
 
     @property
     def fingerprint(self) -> str:
@@ -134,7 +171,7 @@ class Decision:
     why: str = ""
 
 
-def decide(jobs: Sequence[Job], fingerprint: str) -> Decision:
+def decide(jobs: Sequence[Job], fingerprint: str, attempt: Attempt = Attempt()) -> Decision:
     """Decide between reattaching, adopting a result and starting anew. Pure.
 
     A live job with the same request is taken, the oldest if there are several. Without one, the newest DONE job
@@ -144,8 +181,9 @@ def decide(jobs: Sequence[Job], fingerprint: str) -> Decision:
 
     :param jobs: all jobs that carry the task's key.
     :param fingerprint: of the request.
+    :param attempt: the try that asks.
     """
-    live = sorted((job for job in jobs if not job.is_terminal and DELIVERED_TAG not in job.tags), key=_birth)
+    live = sorted((job for job in jobs if not job.is_terminal and attempt.awaits(job)), key=_birth)
     wanted = [job for job in live if job.tags.get(REQUEST_TAG) == fingerprint and not job.cancel_requested]
     if wanted:
         return Decision(
@@ -158,7 +196,7 @@ def decide(jobs: Sequence[Job], fingerprint: str) -> Decision:
         for job in jobs
         if job.status == JobStatus.DONE
         and job.tags.get(REQUEST_TAG) == fingerprint
-        and DELIVERED_TAG not in job.tags
+        and attempt.awaits(job)
         and not job.cancel_requested
     ]
     if undelivered:
@@ -299,7 +337,7 @@ class Submitter:
     def _settle(self) -> tuple[Decision, list[Job]]:
         """Look the task's jobs up, decide, and cancel those that nobody waits for."""
         jobs = self._jobs(self._client)
-        decision = decide(jobs, self._submission.fingerprint)
+        decision = decide(jobs, self._submission.fingerprint, self._submission.attempt)
         for job in decision.cancel:
             self._log.warning("Cancelling %s %s: this task does not wait for it any more.", job.kind.label, job.id)
             cancel(self._client, job, log=self._log)
@@ -312,9 +350,10 @@ class Submitter:
         return [job for job in jobs if job.tags.get(TASK_KEY_TAG) == digest]
 
 
-def mark_delivered(client: KumoClient, job: Job, *, log: Log) -> None:
-    """Write to the job that its result has reached the task, so that a cleared task starts a new one."""
-    _tag(client, job, {DELIVERED_TAG: datetime.now(UTC).isoformat(timespec="seconds")}, log, _SIDE_NOTE_BUDGETS)
+def mark_delivered(client: KumoClient, job: Job, *, log: Log, attempt: Attempt = Attempt()) -> None:
+    """Write to the job which try has taken its result, so that a cleared task starts a new one."""
+    told = f"{datetime.now(UTC).isoformat(timespec='seconds')}, {attempt}"
+    _tag(client, job, {DELIVERED_TAG: told}, log, _SIDE_NOTE_BUDGETS)
 
 
 def cancel(client: KumoClient, job: Job, *, log: Log, budgets: Budgets = _SIDE_NOTE_BUDGETS) -> None:

@@ -22,6 +22,7 @@ from airflow_provider_kumo.submission import (
     DELIVERED_TAG,
     REQUEST_TAG,
     TASK_KEY_TAG,
+    Attempt,
     Submission,
     Submitter,
     TaskKey,
@@ -418,3 +419,25 @@ def test_a_delivery_that_cannot_be_written_down_does_not_fail_the_task(client, k
     mark_delivered(client, found, log=LOG)
     assert DELIVERED_TAG in caplog.text
     assert found.id in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("number", "tries", "job"),
+    [
+        pytest.param(2, 3, "old", id="the try that took it was killed before Airflow had it"),
+        pytest.param(3, 3, "old", id="so was the one before"),
+        pytest.param(1, 3, None, id="the same run once more, such as another dags test"),
+        pytest.param(2, 4, None, id="cleared"),
+    ],
+)
+@pytest.mark.parametrize("status", ["DONE", "RUNNING"])
+def test_a_result_reached_nobody_if_the_try_that_took_it_is_followed_by_another(number, tries, job, status):
+    tags = {REQUEST_TAG: "same", DELIVERED_TAG: f"2026-11-20T00:00:00+00:00, {Attempt(number=1, tries=3)}"}
+    old = Job(id="old", kind=T, status=status, tags=tags)
+    taken = decide([old], "same", Attempt(number=number, tries=tries)).take
+    assert (taken and taken.id) == job
+
+
+def test_a_delivery_that_names_no_try_counts_as_one():
+    old = Job(id="old", kind=T, status="DONE", tags={REQUEST_TAG: "same", DELIVERED_TAG: "2026-11-20T00:00:00+00:00"})
+    assert decide([old], "same", Attempt(number=2, tries=3)).take is None
