@@ -40,7 +40,7 @@ def check_settled(check: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 
     Templates and other tasks' results are checked when the task runs.
 
-    :raises ValueError: an argument cannot be used.
+    :raises KumoArgumentError: an argument cannot be used.
     """
     if is_settled(args) and is_settled(kwargs):
         check(*args, **kwargs)

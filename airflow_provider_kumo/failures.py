@@ -25,5 +25,3 @@ def told_to_airflow() -> Iterator[None]:
         if error.retryable:
             raise
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
-    except ValueError as error:
-        raise AirflowFailException(str(error)) from error

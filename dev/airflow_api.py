@@ -42,7 +42,7 @@ class AirflowApi:
     def healthy(self) -> bool:
         """Tell whether every component has reported to the database lately; raises while the server is away."""
         answer = self._get(self.release.health_path)
-        return all(answer.get(part, {}).get("status") == "healthy" for part in _REPORTING)
+        return all(answer.get(part, {}).get("status") == "healthy" for part in self.release.reporting)
 
     def dag_ids(self) -> set[str]:
         """Return the DAGs that have been parsed and can run."""
@@ -183,9 +183,6 @@ class AirflowApi:
         if not answer.ok:
             request = answer.request
             raise AirflowError(f"{request.method} {request.url} -> {answer.status_code}: {answer.text[:2000]}")
-
-
-_REPORTING: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 def _q(part: str) -> str:

@@ -99,7 +99,8 @@ class Release:
                 "secret_key": secret,
                 "log_fetch_timeout_sec": "1",
             },
-            "api_auth": {"jwt_secret": secret},
+            # Airflow 3.0 with a recent PyJWT makes no token without an issuer.
+            "api_auth": {"jwt_secret": secret, "jwt_issuer": "airflow"},
             "scheduler": {
                 # Runs start when somebody starts them; an example's schedule would start jobs of its own.
                 "use_job_schedule": "False",
@@ -124,6 +125,7 @@ class Release:
 
     api_prefix: ClassVar[str] = "/api/v2"
     health_path: ClassVar[str] = "monitor/health"
+    reporting: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer", "dag_processor")
     # Gives a token to whoever asks (``simple_auth_manager_all_admins``); None where nobody needs one.
     login_path: ClassVar[str | None] = "/auth/token"
     log_type: ClassVar[str] = "application/json"
@@ -151,11 +153,13 @@ class Release:
 
 
 class _Airflow2(Release):
-    """Airflow 2.11: another web server and API; DAG processor and triggerer are the same."""
+    """Airflow 2.11: another web server and API; on SQLite its scheduler parses the DAGs itself."""
 
     @property
     def components(self) -> dict[str, list[str]]:
-        return {**super().components, "api-server": ["webserver"]}
+        components = {**super().components, "api-server": ["webserver"]}
+        del components["dag-processor"]
+        return components
 
     @property
     def environment(self) -> dict[str, str]:
@@ -190,7 +194,6 @@ class _Airflow2(Release):
         }
         settings["scheduler"].update(
             {
-                "standalone_dag_processor": "True",
                 "dag_dir_list_interval": processing["refresh_interval"],
                 "parsing_processes": processing["parsing_processes"],
             }
@@ -199,6 +202,7 @@ class _Airflow2(Release):
 
     api_prefix = "/api/v1"
     health_path = "health"
+    reporting = ("metadatabase", "scheduler", "triggerer")
     login_path = None
     log_type = "text/plain"
 

@@ -38,6 +38,8 @@ class Options:
         pquery_id = env.get("PQUERY") or ("" if api_key else "churn_30d")
         if not pquery_id:
             raise DemoError("Which of your predictive queries? KUMO_API_KEY=... make demo PQUERY=<id or name>")
+        if env.get("KUMO_HOST") and not api_key:
+            raise DemoError("KUMO_HOST names a Kumo that wants a key: KUMO_API_KEY=... make demo PQUERY=<id or name>")
         return cls(
             airflow_port=_port(env, "AIRFLOW_PORT", 8080),
             kumo_port=_port(env, "KUMO_PORT", 8123),

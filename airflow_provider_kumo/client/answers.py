@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WRONG_PATH = (
+    " Is Kumo's API really at {}? It may have a path, as Kumo's own cloud has /api; put it into the connection's host."
+)
 ERROR_BODY_LIMIT = 64 * 1024
 
 
@@ -34,7 +37,8 @@ def read_answer(call: Call[T], config: KumoConfig, status: int, headers: Mapping
     # Before anything is cut or parsed: a server may echo the key, and half of a key is no better than the whole.
     body = config.without_secret(body)
     if not 200 <= status < 300:
-        raise error_from_answer(status, headers, body[:limit], what=call.what, host=config.origin)
+        hint = _WRONG_PATH.format(config.base_url) if status == 404 and call.is_collection else ""
+        raise error_from_answer(status, headers, body[:limit], what=call.what, host=config.origin, hint=hint)
     if len(body) > limit:
         raise unreadable(call, config, f"an answer of more than {limit} bytes", status=status)
     try:

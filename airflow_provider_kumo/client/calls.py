@@ -47,6 +47,11 @@ class Call(Generic[T]):
     safe_to_repeat: bool = True
     body_limit: int = _STATUS_BODY
 
+    @property
+    def is_collection(self) -> bool:
+        """Whether the path names a collection, which every Kumo has, and no single thing."""
+        return self.path.count("/") == 2
+
 
 def list_connectors() -> Call[int]:
     """List the tenant's connectors: Kumo's own cheapest check of a key. Returns their number."""

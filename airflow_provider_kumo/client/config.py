@@ -6,18 +6,30 @@ import ipaddress
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_kumo import __version__
 from airflow_provider_kumo.client.errors import KumoConfigurationError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 USER_AGENT = f"airflow-provider-kumo/{__version__}"
+
+EXTRA_FIELDS = frozenset(
+    {
+        "auth_type",
+        "verify",
+        "ca_bundle",
+        "connect_timeout",
+        "read_timeout",
+        "group_id",
+        "project_id",
+        "poll_interval",
+        "allow_http",
+    }
+)
 
 _KUMO_CLOUD = ".kumoai.cloud"
 _CUSTOMER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9-]{1,63})*")
@@ -106,6 +118,8 @@ def config_from_connection(
     :raises KumoConfigurationError: something cannot be used.
     """
     try:
+        if not isinstance(extra, Mapping):
+            raise KumoConfigurationError(f"its extra is {extra!r:.100}; it must be a JSON object.")
         secret = _secret(password)
         base_url = _base_url(host, port, schema, secret)
         _refuse_plain_http(base_url, allowed=_flag(extra, "allow_http", default=False))
@@ -116,7 +130,7 @@ def config_from_connection(
             verify=_verify(extra),
             connect_timeout=_seconds(extra, "connect_timeout") or 10.0,
             read_timeout=_seconds(extra, "read_timeout") or 60.0,
-            scope={key: str(extra[key]) for key in ("group_id", "project_id") if extra.get(key)},
+            scope=_scope(extra),
             poll_interval=_seconds(extra, "poll_interval"),
         )
     except KumoConfigurationError as error:
@@ -225,6 +239,17 @@ def _refuse_plain_http(base_url: str, *, allowed: bool) -> None:
         )
 
 
+def _scope(extra: Mapping[str, Any]) -> dict[str, str]:
+    scope = {}
+    for key in ("group_id", "project_id"):
+        value = extra.get(key)
+        if isinstance(value, bool) or not isinstance(value, str | int | None):
+            raise KumoConfigurationError(f"its {key} is {value!r:.100}; it must be an id.")
+        if value not in (None, ""):
+            scope[key] = str(value)
+    return scope
+
+
 def _auth_type(value: Any) -> AuthType:
     try:
         return AuthType(value or AuthType.API_KEY)
@@ -258,8 +283,8 @@ def _seconds(extra: Mapping[str, Any], key: str) -> float | None:
     if value is None or value == "":
         return None
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
         raise KumoConfigurationError(f"its {key} is {value!r}; it must be a number of seconds above zero.")

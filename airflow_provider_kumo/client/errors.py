@@ -42,6 +42,12 @@ class KumoConfigurationError(KumoError, ValueError):
     retryable = False
 
 
+class KumoArgumentError(KumoError, ValueError):
+    """An argument cannot be used; the text names it, what it got and what it wants."""
+
+    retryable = False
+
+
 class KumoAnswerError(KumoError):
     """An answer of Kumo, or the lack of one.
 
@@ -156,7 +162,7 @@ def _all_subclasses(base: type[KumoError]) -> list[type[KumoError]]:
 
 
 def error_from_answer(
-    status: int, headers: Mapping[str, str], body: bytes, *, what: str, host: str
+    status: int, headers: Mapping[str, str], body: bytes, *, what: str, host: str, hint: str = ""
 ) -> KumoAnswerError | KumoConfigurationError:
     """Turn an answer that is not a 2xx into the error of its cause.
 
@@ -165,9 +171,11 @@ def error_from_answer(
     :param body: the body, or its beginning.
     :param what: what was asked, such as ``"read training job trainingjob-1"``.
     :param host: scheme and host that answered.
+    :param hint: what to add for a reader.
     """
     said = answer_text(body)
-    text = f"Could not {what}: Kumo at {host} answered HTTP {status}" + (f": {said}" if said else ".")
+    end = "" if said.endswith((".", "!", "?")) else "."
+    text = f"Could not {what}: Kumo at {host} answered HTTP {status}" + (f": {said}" if said else "") + end + hint
     if 300 <= status < 400:
         return KumoConfigurationError(
             f"{text} It redirects elsewhere, and the key is sent to the configured host only. "

@@ -17,7 +17,10 @@ from urllib.parse import urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+from airflow_provider_kumo.client.errors import KumoArgumentError
+
 _TEXT_LIMIT = 2000
+_PREFIXES = ("trainingjob-", "bp-job-")
 
 # Written to a job by whoever asks Kumo to cancel it on behalf of a task, with the time as its value.
 CANCEL_TAG = "airflow_cancel_requested"
@@ -47,12 +50,12 @@ class JobKind(StrEnum):
     def of(cls, job_id: str) -> Self:
         """Tell the kind from the prefix of a job id.
 
-        :raises ValueError: the id starts with neither ``trainingjob-`` nor ``bp-job-``.
+        :raises KumoArgumentError: the id starts with neither ``trainingjob-`` nor ``bp-job-``.
         """
-        for prefix, kind in (("trainingjob-", cls.TRAINING), ("bp-job-", cls.PREDICTION)):
+        for prefix, kind in zip(_PREFIXES, (cls.TRAINING, cls.PREDICTION), strict=True):
             if job_id.startswith(prefix):
                 return kind
-        raise ValueError(
+        raise KumoArgumentError(
             f"job_id: {job_id[:100]!r} starts with neither 'trainingjob-' nor 'bp-job-': "
             "say job_kind='training' or job_kind='prediction'."
         )
@@ -61,14 +64,16 @@ class JobKind(StrEnum):
     def named(cls, job_id: str, job_kind: str | None) -> Self:
         """Return the kind that was named, or tell it from the id if none was.
 
-        :raises ValueError: the id is no id, the name is no kind, or neither tells.
+        :raises KumoArgumentError: the id is no id, the name is no kind, or neither tells.
         """
         if not isinstance(job_id, str) or not job_id:
-            raise ValueError(f"job_id: got {job_id!r}; it must be the id of a job in Kumo.")
+            raise KumoArgumentError(f"job_id: got {job_id!r}; it must be the id of a job in Kumo.")
         if job_kind is None:
             return cls.of(job_id)
+        if job_kind in list(cls) and job_id.startswith(_PREFIXES) and cls.of(job_id) != job_kind:
+            raise KumoArgumentError(f"job_kind: got {job_kind!r}, but {job_id[:100]!r} is a {cls.of(job_id).label}.")
         if job_kind not in list(cls):
-            raise ValueError(f"job_kind: got {job_kind!r}; it must be one of {', '.join(cls)}, or None.")
+            raise KumoArgumentError(f"job_kind: got {job_kind!r}; it must be one of {', '.join(cls)}, or None.")
         return cls(job_kind)
 
 

@@ -31,6 +31,14 @@ class Budgets:
     refused_key: float = 15 * 60.0
     missing: float = 0.0
 
+    def within(self, seconds: float) -> Budgets:
+        """Return the same budgets, none of them longer than so many seconds."""
+        return Budgets(
+            service=min(self.service, seconds),
+            refused_key=min(self.refused_key, seconds),
+            missing=min(self.missing, seconds),
+        )
+
     def of(self, patience: Patience) -> float:
         """Return the seconds that belong to a kind of patience (0: none)."""
         return {

@@ -13,9 +13,13 @@ from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
 from airflow_provider_kumo.client.calls import RESERVED_TAGS
+from airflow_provider_kumo.client.errors import KumoArgumentError
 
 # Tags that this provider writes itself; a user's tag of the same name would break the promise of one job a task.
 OWN_TAG_PREFIX = "airflow_"
+
+SHORTEST_POLL_INTERVAL = 0.1
+LONGEST_POLL_INTERVAL = 86400.0
 
 _TAG_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_TAG_VALUE = 256
@@ -56,7 +60,7 @@ def training_request(
     :param model_plan: a ModelPlan or a part of one; None and ``{}`` leave every choice to Kumo's AutoML.
     :param warm_start_job_id: a finished training job whose best weights the training starts from.
     :param graph_snapshot_id: a snapshot of the graph's data; None lets Kumo ingest the data itself.
-    :raises ValueError: an argument cannot be used.
+    :raises KumoArgumentError: an argument cannot be used.
     """
     body: dict[str, Any] = {
         "job_tags": check_tags(job_tags),
@@ -94,7 +98,7 @@ def prediction_request(
     :param num_workers: in how many parts to predict in parallel; Kumo's default is 1.
     :param explanations: whether to explain each prediction.
     :param connector_required: whether object-store outputs must name a connector (Kumo's access control is on).
-    :raises ValueError: an argument cannot be used.
+    :raises KumoArgumentError: an argument cannot be used.
     """
     options = {
         "binary_classification_threshold": check_share(
@@ -119,10 +123,12 @@ def prediction_request(
 def check_id(argument: str, value: Any) -> str:
     """Return an id or name of something in Kumo.
 
-    :raises ValueError: it is no text, empty, or holds control characters or outer spaces.
+    :raises KumoArgumentError: it is no text, empty, or holds control characters or outer spaces.
     """
     if not isinstance(value, str) or not value or value != value.strip() or not value.isprintable():
         raise _wrong(argument, value, "a non-empty id or name without line breaks or outer spaces")
+    if value == "None":
+        raise _wrong(argument, value, "an id or name; a template has probably rendered nothing")
     return value
 
 
@@ -131,7 +137,7 @@ def check_tags(value: Any) -> dict[str, str]:
 
     Kumo's rules: keys of at most 64 letters, digits, dots, underscores and dashes; values of at most 256 characters.
 
-    :raises ValueError: a tag breaks them, would be read as a filter, removes a tag, or is one of this provider's.
+    :raises KumoArgumentError: a tag breaks them, reads as a filter, removes a tag, or is one of this provider's.
     """
     if value is None:
         return {}
@@ -145,21 +151,25 @@ def check_tags(value: Any) -> dict[str, str]:
 def _check_tag(key: Any, value: Any) -> None:
     where = f"job_tags key {_shown(key)}"
     if not isinstance(key, str) or not _TAG_KEY.fullmatch(key):
-        raise ValueError(f"{where}: a key has 1 to 64 letters, digits, '.', '_' or '-'.")
+        raise KumoArgumentError(f"{where}: a key has 1 to 64 letters, digits, '.', '_' or '-'.")
     if key in RESERVED_TAGS:
-        raise ValueError(f"{where}: Kumo uses this name to filter lists of jobs. Choose another key.")
+        raise KumoArgumentError(f"{where}: Kumo uses this name to filter lists of jobs. Choose another key.")
     if key.startswith(OWN_TAG_PREFIX):
-        raise ValueError(f"{where}: keys that start with '{OWN_TAG_PREFIX}' belong to this provider. Choose another.")
+        raise KumoArgumentError(
+            f"{where}: keys that start with '{OWN_TAG_PREFIX}' belong to this provider. Choose another."
+        )
     if not isinstance(value, str) or len(value) > _LONGEST_TAG_VALUE:
-        raise ValueError(f"{where}: got {_shown(value)}; a value is text of at most {_LONGEST_TAG_VALUE} characters.")
+        raise KumoArgumentError(
+            f"{where}: got {_shown(value)}; a value is text of at most {_LONGEST_TAG_VALUE} characters."
+        )
     if value == "none":
-        raise ValueError(f"{where}: Kumo reads the value 'none' as 'remove this tag'. Choose another value.")
+        raise KumoArgumentError(f"{where}: Kumo reads the value 'none' as 'remove this tag'. Choose another value.")
 
 
 def check_model_plan(value: Any) -> dict[str, Any] | None:
     """Return a model plan, or None.
 
-    :raises ValueError: it is no dict, or does not survive JSON.
+    :raises KumoArgumentError: it is no dict, or does not survive JSON.
     """
     if value is None:
         return None
@@ -194,7 +204,7 @@ def check_outputs(value: Any, *, connector_required: bool = False) -> list[dict[
     Kumo's documentation and its client name different defaults of ``write_mode``, so it is always sent.
 
     :param connector_required: whether object-store outputs must name a connector.
-    :raises ValueError: an output is not one that Kumo knows.
+    :raises KumoArgumentError: an output is not one that Kumo knows.
     """
     if value is None:
         return []
@@ -215,7 +225,7 @@ def _check_output(where: str, value: Any, *, connector_required: bool) -> dict[s
     known = ("storage_type", "artifact_type", *shape.required, *shape.optional)
     for key in value:
         if key not in known:
-            raise ValueError(f"{where}: {storage_type} takes no {_shown(key)}; it takes {', '.join(known)}.")
+            raise KumoArgumentError(f"{where}: {storage_type} takes no {_shown(key)}; it takes {', '.join(known)}.")
     output: dict[str, Any] = {
         "storage_type": storage_type,
         "artifact_type": check_choice(f"{where}.artifact_type", value.get("artifact_type"), _ARTIFACT_TYPES),
@@ -225,7 +235,7 @@ def _check_output(where: str, value: Any, *, connector_required: bool) -> dict[s
     if value.get("connector_id") is not None:
         output["connector_id"] = check_id(f"{where}.connector_id", value["connector_id"])
     elif connector_required and "connector_id" in shape.optional:
-        raise ValueError(
+        raise KumoArgumentError(
             f"{where}.connector_id: Kumo requires a connector for {storage_type} when access control is on, "
             "and the connection names a group or project."
         )
@@ -244,7 +254,7 @@ def _check_output(where: str, value: Any, *, connector_required: bool) -> dict[s
 def check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> str:
     """Return one of the choices.
 
-    :raises ValueError: it is none of them.
+    :raises KumoArgumentError: it is none of them.
     """
     if not isinstance(value, str) or value not in choices:
         raise _wrong(argument, value, f"one of {', '.join(choices)}")
@@ -255,7 +265,7 @@ def check_prediction_time(value: Any) -> str:
     """Return an anchor time as Kumo reads it without doubt: ISO-8601 in UTC, ending in ``Z``.
 
     :param value: a datetime, a date, or ISO-8601 text; without an offset it is UTC.
-    :raises ValueError: it is no time.
+    :raises KumoArgumentError: it is no time.
     """
     moment = value
     if isinstance(value, str):
@@ -277,7 +287,7 @@ def check_prediction_time(value: Any) -> str:
 def check_share(argument: str, value: Any) -> float | None:
     """Return a number from 0 to 1, or None.
 
-    :raises ValueError: it is neither.
+    :raises KumoArgumentError: it is neither.
     """
     if value is None:
         return None
@@ -290,7 +300,7 @@ def check_share(argument: str, value: Any) -> float | None:
 def check_count(argument: str, value: Any) -> int | None:
     """Return a whole number above zero, or None.
 
-    :raises ValueError: it is neither.
+    :raises KumoArgumentError: it is neither.
     """
     if value is None:
         return None
@@ -303,7 +313,7 @@ def check_count(argument: str, value: Any) -> int | None:
 def check_flag(argument: str, value: Any) -> bool:
     """Return True or False; their texts count too, because templates render text.
 
-    :raises ValueError: it is neither.
+    :raises KumoArgumentError: it is neither.
     """
     flag = {"True": True, "true": True, "False": False, "false": False}.get(str(value))
     if flag is None:
@@ -311,10 +321,31 @@ def check_flag(argument: str, value: Any) -> bool:
     return flag
 
 
+def check_switch(argument: str, value: Any) -> bool:
+    """Return a True or False that is fixed while the DAG is parsed.
+
+    :raises KumoArgumentError: it is anything else; the text ``"no"`` would count as yes.
+    """
+    if not isinstance(value, bool):
+        raise _wrong(argument, value, "True or False; it is not templated")
+    return value
+
+
+def check_poll_interval(value: Any) -> float | None:
+    """Return the seconds between two looks at a job, or None.
+
+    :raises KumoArgumentError: it is neither, or so short that it would keep a triggerer busy.
+    """
+    seconds = check_seconds("poll_interval", value)
+    if seconds is not None and not SHORTEST_POLL_INTERVAL <= seconds <= LONGEST_POLL_INTERVAL:
+        raise _wrong("poll_interval", value, "0.1 seconds to a day")
+    return seconds
+
+
 def check_seconds(argument: str, value: Any) -> float | None:
     """Return seconds above zero from a number or a timedelta, or None.
 
-    :raises ValueError: it is none of these.
+    :raises KumoArgumentError: it is none of these.
     """
     return None if value is None else required_seconds(argument, value)
 
@@ -322,7 +353,7 @@ def check_seconds(argument: str, value: Any) -> float | None:
 def required_seconds(argument: str, value: Any) -> float:
     """Return seconds above zero from a number or a timedelta.
 
-    :raises ValueError: it is neither.
+    :raises KumoArgumentError: it is neither.
     """
     if hasattr(value, "total_seconds"):
         value = value.total_seconds()
@@ -342,8 +373,8 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _wrong(argument: str, value: Any, wanted: str) -> ValueError:
-    return ValueError(f"{argument}: got {_shown(value)}; it must be {wanted}.")
+def _wrong(argument: str, value: Any, wanted: str) -> KumoArgumentError:
+    return KumoArgumentError(f"{argument}: got {_shown(value)}; it must be {wanted}.")
 
 
 def _shown(value: Any) -> str:

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= port <= 65_535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return port

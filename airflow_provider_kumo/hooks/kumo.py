@@ -9,7 +9,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_kumo.client import calls
-from airflow_provider_kumo.client.config import KumoConfig, config_from_connection
+from airflow_provider_kumo.client.config import EXTRA_FIELDS, KumoConfig, config_from_connection
 from airflow_provider_kumo.client.errors import KumoError
 from airflow_provider_kumo.client.policy import ONE_TRY, Budgets
 
@@ -115,6 +115,10 @@ class KumoHook(BaseHook):
             password=connection.password,
             extra=extra,
         )
+        if unknown := sorted(set(extra) - EXTRA_FIELDS):
+            self.log.warning(
+                "Connection %r: unknown extras, which do nothing: %s", self.kumo_conn_id, ", ".join(unknown)
+            )
         if config.verify is False:
             self.log.warning("Connection %r: TLS certificates are not checked.", self.kumo_conn_id)
         return config

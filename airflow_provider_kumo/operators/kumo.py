@@ -12,6 +12,7 @@ from airflow_provider_kumo.arguments import PARTITION, check_settled, default_de
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of, timeout_of
 from airflow_provider_kumo.client.errors import (
+    KumoArgumentError,
     KumoJobAbandonedError,
     KumoJobCancelledError,
     KumoNotFoundError,
@@ -26,9 +27,10 @@ from airflow_provider_kumo.client.requests import (
     check_id,
     check_model_plan,
     check_outputs,
+    check_poll_interval,
     check_prediction_time,
-    check_seconds,
     check_share,
+    check_switch,
     check_tags,
     prediction_request,
     required_seconds,
@@ -55,6 +57,10 @@ _BACKSTOP_SLACK = timedelta(minutes=10)
 # A trigger that fires before the executor has seen the worker's process end, which takes up to five seconds by default,
 # has Airflow fail the task without calling anything of ours: the job would go on.
 _TOO_SHORT_TO_DEFER = 15.0
+
+
+# Airflow 3.3's LocalExecutor fails a task whose trigger fires before its worker process is seen to have ended.
+_SHORTEST_DEFERRAL = 10.0
 
 
 class _KumoOperator(BaseOperator):
@@ -98,12 +104,12 @@ class _KumoJobOperator(_KumoOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.job_tags = job_tags
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = check_seconds("poll_interval", poll_interval)
+        self.wait_for_completion = check_switch("wait_for_completion", wait_for_completion)
+        self.deferrable = default_deferrable() if deferrable is None else check_switch("deferrable", deferrable)
+        self.poll_interval = check_poll_interval(poll_interval)
         self.timeout = required_seconds("timeout", timeout)
-        self.cancel_on_kill = cancel_on_kill
-        self.durable = durable
+        self.cancel_on_kill = check_switch("cancel_on_kill", cancel_on_kill)
+        self.durable = check_switch("durable", durable)
         self.if_cancelled = check_choice("if_cancelled", if_cancelled, ("fail", "skip"))
         self._submitter: Submitter | None = None
         check_settled(check_tags, job_tags)
@@ -111,7 +117,7 @@ class _KumoJobOperator(_KumoOperator):
     def _check(self) -> None:
         """Check the rendered arguments before anything is sent.
 
-        :raises ValueError: one cannot be used.
+        :raises KumoArgumentError: one cannot be used.
         """
         raise NotImplementedError
 
@@ -155,7 +161,8 @@ class _KumoJobOperator(_KumoOperator):
             if self.durable:
                 mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
             return job.result()
-        if self.deferrable and not job.is_terminal:
+        left = self._deadline(job, context) - time.time()
+        if self.deferrable and not job.is_terminal and left > _SHORTEST_DEFERRAL:
             self._defer(job, context)
         return self._finish(client, self._wait(client, job, context), context)
 
@@ -294,9 +301,11 @@ class KumoRetrainOperator(_KumoJobOperator):
         self.model_plan = model_plan
         self.warm_start_job_id = warm_start_job_id
         self.graph_snapshot_id = graph_snapshot_id
-        self.refresh_snapshot = refresh_snapshot
+        self.refresh_snapshot = check_switch("refresh_snapshot", refresh_snapshot)
         if refresh_snapshot and graph_snapshot_id is not None:
-            raise ValueError("refresh_snapshot=True makes a new snapshot, so graph_snapshot_id cannot be given too.")
+            raise KumoArgumentError(
+                "refresh_snapshot=True makes a new snapshot, so graph_snapshot_id cannot be given too."
+            )
         check_settled(check_id, "pquery_id", pquery_id)
         check_settled(check_model_plan, model_plan)
         for argument, value in (("warm_start_job_id", warm_start_job_id), ("graph_snapshot_id", graph_snapshot_id)):
@@ -409,7 +418,7 @@ class KumoBatchPredictOperator(_KumoJobOperator):
         self.num_workers = num_workers
         self.explanations = explanations
         if (training_job_id is None) == (pquery_id is None):
-            raise ValueError(_ONE_MODEL.format(training_job_id=training_job_id, pquery_id=pquery_id))
+            raise KumoArgumentError(_ONE_MODEL.format(training_job_id=training_job_id, pquery_id=pquery_id))
         check_settled(check_outputs, outputs)
         check_settled(check_share, "binary_classification_threshold", binary_classification_threshold)
         check_settled(check_count, "num_classes_to_return", num_classes_to_return)
@@ -438,7 +447,7 @@ class KumoBatchPredictOperator(_KumoJobOperator):
 
     def _check(self) -> None:
         if bool(self.training_job_id) == bool(self.pquery_id):
-            raise ValueError(_ONE_MODEL.format(training_job_id=self.training_job_id, pquery_id=self.pquery_id))
+            raise KumoArgumentError(_ONE_MODEL.format(training_job_id=self.training_job_id, pquery_id=self.pquery_id))
         if self.pquery_id is not None:
             check_id("pquery_id", self.pquery_id)
         self._body(self.training_job_id or _NEWEST)
@@ -513,7 +522,7 @@ class KumoCancelJobOperator(_KumoOperator):
         super().__init__(**kwargs)
         self.job_id = job_id
         self.job_kind = job_kind
-        self.wait_for_completion = wait_for_completion
+        self.wait_for_completion = check_switch("wait_for_completion", wait_for_completion)
         self.timeout = required_seconds("timeout", timeout)
         check_settled(JobKind.named, job_id, job_kind)
 

@@ -18,7 +18,8 @@ from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of
 from airflow_provider_kumo.client.errors import KumoError, revive
 from airflow_provider_kumo.client.jobs import Job, JobKind
-from airflow_provider_kumo.client.requests import check_seconds
+from airflow_provider_kumo.client.policy import Budgets
+from airflow_provider_kumo.client.requests import check_poll_interval, check_switch
 from airflow_provider_kumo.client.watch import Watch
 from airflow_provider_kumo.failures import told_to_airflow
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
@@ -67,8 +68,8 @@ class KumoJobSensor(BaseSensorOperator):
         self.job_id = job_id
         self.job_kind = job_kind
         self.kumo_conn_id = kumo_conn_id
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = check_seconds("poll_interval", poll_interval)
+        self.deferrable = default_deferrable() if deferrable is None else check_switch("deferrable", deferrable)
+        self.poll_interval = check_poll_interval(poll_interval)
         self._pushed_url: str | None = None
         self._watch = Watch(poll_interval=None, deadline=None)
         check_settled(JobKind.named, job_id, job_kind)
@@ -77,6 +78,7 @@ class KumoJobSensor(BaseSensorOperator):
         """Look at the job, and wait for it in the triggerer, by poking or by rescheduling."""
         if not self.deferrable:
             return super().execute(context)
+        deadline = time.time() + self.timeout
         try:
             job = self._look(context)
             if job.is_terminal:
@@ -94,7 +96,7 @@ class KumoJobSensor(BaseSensorOperator):
                 job_id=job.id,
                 job_kind=job.kind.value,
                 poll_interval=self.poll_interval,
-                deadline=time.time() + self.timeout,
+                deadline=deadline,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout) + _BACKSTOP_SLACK,
@@ -126,7 +128,7 @@ class KumoJobSensor(BaseSensorOperator):
         with told_to_airflow():
             kind = JobKind.named(self.job_id, self.job_kind)
             client = self._hook().get_conn()
-            job = client.send(calls.get_job(kind, self.job_id))
+            job = client.send(calls.get_job(kind, self.job_id), budgets=Budgets().within(self.timeout))
             tell(client, job, self._watch, log=self.log)
         if job.tracking_url != self._pushed_url:
             context["ti"].xcom_push(key=TRACKING_URL_KEY, value=job.tracking_url)

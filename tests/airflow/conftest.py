@@ -51,12 +51,17 @@ def dags() -> Mapping[str, Any]:
 
 @pytest.fixture
 def run_dag(
-    dags: Mapping[str, Any], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    dags: Mapping[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Run]:
     """Return a function that runs a DAG with ``dag.test()`` and reads what it left."""
 
     # Airflow 2's initdb leaves the root logger, which triggers log to, at WARNING.
     caplog.set_level(logging.INFO)
+    # Airflow 3.0 breaks the lines of errors to the width of the terminal.
+    monkeypatch.setenv("COLUMNS", "1000")
 
     def run(dag_id: str, **conf: Any) -> Run:
         dag_run = dags[dag_id].test(run_conf=conf or None)

@@ -43,6 +43,7 @@ RESULTS: dict[JobKind, dict[str, Any]] = {
             "training": {},
         },
         "nonfinite_metrics": ["test loss", "validation mape"],
+        "cancel_requested": False,
     },
     JobKind.PREDICTION: {"num_entities_predicted": 1_250_000},
 }
@@ -65,6 +66,7 @@ def expected_event(kind: JobKind, status: str) -> dict[str, Any]:
         "warnings": [],
         "metrics": {"test": {}, "validation": {}, "training": {}},
         "nonfinite_metrics": [],
+        "cancel_requested": False,
         "num_entities_predicted": None,
         **STATUSES[status],
         **(RESULTS[kind] if status == "DONE" else {}),

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from airflow_provider_kumo.client.errors import (
     KumoJobFailedError,
     KumoJobTimeoutError,
     KumoJobVanishedError,
+    KumoUnavailableError,
 )
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoCancelJobOperator, KumoRetrainOperator
 from airflow_provider_kumo.outputs import bigquery, s3, snowflake
@@ -105,6 +107,16 @@ async def _kill(trigger: KumoJobTrigger) -> None:
         (lambda: retrain(poll_interval=-1), "poll_interval: got -1"),
         (lambda: retrain(poll_interval=timedelta(0)), "poll_interval: got 0"),
         (lambda: retrain(timeout=0), "timeout: got 0"),
+        (lambda: retrain(poll_interval=0.0001), "poll_interval: got 0.0001"),
+        (lambda: retrain(refresh_snapshot="no"), "refresh_snapshot: got 'no'"),
+        (lambda: retrain(wait_for_completion="no"), "wait_for_completion: got 'no'"),
+        (lambda: retrain(deferrable="yes"), "deferrable: got 'yes'"),
+        (lambda: retrain(durable=1), "durable: got 1"),
+        (lambda: retrain(cancel_on_kill=None), "cancel_on_kill: got None"),
+        (lambda: retrain(if_cancelled="retry"), "if_cancelled: got 'retry'"),
+        (lambda: retrain(pquery_id="None"), "a template has probably rendered nothing"),
+        (lambda: KumoJobSensor(task_id="wait", job_id="bp-job-1", deferrable="no"), "deferrable: got 'no'"),
+        (lambda: KumoJobSensor(task_id="wait", job_id="bp-job-1", job_kind="training"), "is a batch prediction job"),
         (lambda: retrain(timeout=None), "timeout: got None"),
         (lambda: retrain(job_tags={"k" * 65: "v"}), "1 to 64"),
         (lambda: retrain(job_tags={"key": "v" * 257}), "at most 256"),
@@ -167,6 +179,9 @@ def test_templates_are_left_for_the_task_to_check() -> None:
         ({"password": "c:s", "host": "ftp://kumo"}, "no http(s) URL"),
         ({"password": "c:s", "host": "http://kumo.example.com"}, "unencrypted"),
         ({"password": "c:s", "extra": {"read_timeout": -1}}, "read_timeout is -1"),
+        ({"password": "c:s", "extra": {"poll_interval": True}}, "poll_interval is True"),
+        ({"password": "c:s", "extra": {"group_id": ["g1"]}}, "group_id is ['g1']"),
+        ({"password": "c:s", "extra": "[1]"}, "its extra is [1]; it must be a JSON object"),
     ],
 )
 def test_a_wrong_connection_fails_the_task_for_good(
@@ -257,12 +272,30 @@ def test_a_job_whose_time_is_as_good_as_up_is_not_deferred(kumo_emulator: LocalK
 def test_a_job_that_takes_too_long_is_cancelled(kumo_emulator: LocalKumo) -> None:
     kumo_emulator.hold(kind="training")
     with pytest.raises(TaskDeferred) as deferred:
-        retrain(deferrable=True, timeout=0.5).execute(context())
+        retrain(deferrable=True).execute(context())
+    deferred.value.trigger.deadline = time.time() + 0.3
     event = event_of(deferred.value)
     assert event["outcome"] == "timed_out"
     with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
-        retrain(timeout=0.5).execute_complete(context(), event)
+        retrain().execute_complete(context(), event)
     assert kumo_emulator.job(deferred.value.trigger.job_id).cancelled_by is not None
+
+
+def test_a_deadline_that_is_near_is_waited_for_on_the_worker(kumo_emulator: LocalKumo) -> None:
+    """A trigger that fires at once may overtake the end of the worker's process, and Airflow then fails the task."""
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
+        retrain(deferrable=True, timeout=0.5).execute(context())
+    assert all(job.cancelled_by is not None for job in operator_jobs(kumo_emulator))
+
+
+def test_what_breaks_in_airflow_after_the_job_was_started_is_worth_another_try(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    ti = TaskInstanceStub()
+    ti.xcom_push = mock.Mock(side_effect=ValueError("Airflow's own trouble"))  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="own trouble") as caught:
+        retrain(deferrable=True).execute(context(ti))
+    assert not isinstance(caught.value, AirflowFailException)
 
 
 def test_execution_timeout_bounds_a_deferred_task_too(kumo_emulator: LocalKumo) -> None:
@@ -342,11 +375,12 @@ def test_a_person_who_cancels_in_kumo_may_skip_the_task(kumo_emulator: LocalKumo
 def test_a_job_that_is_done_when_its_deadline_passes_is_a_success(kumo_emulator: LocalKumo) -> None:
     kumo_emulator.hold(kind="training")
     with pytest.raises(TaskDeferred) as deferred:
-        retrain(deferrable=True, timeout=0.5).execute(context())
+        retrain(deferrable=True).execute(context())
+    deferred.value.trigger.deadline = time.time() + 0.3
     event = event_of(deferred.value)
     assert event["outcome"] == "timed_out"
     kumo_emulator.finish(deferred.value.trigger.job_id)
-    assert retrain(timeout=0.5).execute_complete(context(), event)["status"] == "DONE"
+    assert retrain().execute_complete(context(), event)["status"] == "DONE"
 
 
 def test_cancel_on_kill_false_lets_the_job_run(kumo_emulator: LocalKumo) -> None:
@@ -380,6 +414,19 @@ def test_a_key_that_was_refused_while_waiting_is_worth_another_try(kumo_emulator
 def test_an_object_store_needs_a_connector_when_access_control_is_on(kumo_emulator: LocalKumo) -> None:
     with pytest.raises(AirflowFailException, match=r"outputs\[0\].connector_id: Kumo requires a connector for S3"):
         predict(pquery_id="churn_30d", outputs=[s3(file_path="s3://b/x")]).execute(context())
+
+
+def test_a_host_without_its_path_is_told_as_such(kumo_emulator: LocalKumo, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = {**kumo_emulator.connection, "host": kumo_emulator.origin}
+    monkeypatch.setenv("AIRFLOW_CONN_KUMO_DEFAULT", json.dumps(connection))
+    with pytest.raises(AirflowFailException, match="It may have a path"):
+        retrain().execute(context())
+
+
+def test_a_sensors_timeout_bounds_its_first_look_too(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.inject("status", status=503, count=None)
+    with pytest.raises(KumoUnavailableError):
+        KumoJobSensor(task_id="wait", job_id="bp-job-1", timeout=0.3).execute(context())
 
 
 def test_a_query_without_a_model_cannot_predict(kumo_emulator: LocalKumo) -> None:

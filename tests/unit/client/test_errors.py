@@ -104,6 +104,7 @@ def test_an_error_of_a_later_version_keeps_its_message():
 def test_what_no_retry_can_mend_is_marked():
     marked = {found.__name__ for found in every(KumoError) if not found.retryable}
     assert marked == {
+        "KumoArgumentError",
         "KumoConfigurationError",
         "KumoAuthenticationError",
         "KumoForbiddenError",
