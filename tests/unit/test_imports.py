@@ -22,10 +22,12 @@ TARGETS = [
 PROBE = """
 import json, os, runpy, socket, sys, traceback
 import airflow.providers.common.compat.sdk
-try:
-    import airflow.sdk
-except ImportError:  # before Airflow 3
+if airflow.__version__.startswith("2."):
     import airflow.models, airflow.sensors.base
+else:
+    import airflow.sdk
+if airflow.__version__.startswith("3.0."):
+    import airflow.models.baseoperator  # brings aiohttp as soon as there is an operator
 before = set(sys.modules)
 socket.socket.connect = socket.getaddrinfo = None
 for target in sys.argv[1:]:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import airflow
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
@@ -181,7 +182,11 @@ def test_templates_are_left_for_the_task_to_check() -> None:
         ({"password": "c:s", "extra": {"read_timeout": -1}}, "read_timeout is -1"),
         ({"password": "c:s", "extra": {"poll_interval": True}}, "poll_interval is True"),
         ({"password": "c:s", "extra": {"group_id": ["g1"]}}, "group_id is ['g1']"),
-        ({"password": "c:s", "extra": "[1]"}, "its extra is [1]; it must be a JSON object"),
+        pytest.param(
+            {"password": "c:s", "extra": "[1]"},
+            "its extra is [1]; it must be a JSON object",
+            marks=pytest.mark.skipif(airflow.__version__.startswith("3.0."), reason="Airflow 3.0 finds no connection"),
+        ),
     ],
 )
 def test_a_wrong_connection_fails_the_task_for_good(
