@@ -59,10 +59,6 @@ _BACKSTOP_SLACK = timedelta(minutes=10)
 _TOO_SHORT_TO_DEFER = 15.0
 
 
-# Airflow 3.3's LocalExecutor fails a task whose trigger fires before its worker process is seen to have ended.
-_SHORTEST_DEFERRAL = 10.0
-
-
 class _KumoOperator(BaseOperator):
     """What everything that speaks to Kumo from a task has in common."""
 
@@ -161,8 +157,7 @@ class _KumoJobOperator(_KumoOperator):
             if self.durable:
                 mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
             return job.result()
-        left = self._deadline(job, context) - time.time()
-        if self.deferrable and not job.is_terminal and left > _SHORTEST_DEFERRAL:
+        if self.deferrable and not job.is_terminal:
             self._defer(job, context)
         return self._finish(client, self._wait(client, job, context), context)
 
