@@ -33,6 +33,8 @@ help:
 	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
 	@echo 'make docs       the site into site/, with every link checked; make docs-serve shows it: DOCS_PORT=8000'
 	@echo 'make lint       ruff and mypy; make format applies what ruff can'
+	@echo 'make hooks      the checks of make lint before each commit'
+	@echo 'make dist       wheel and sdist into dist/; make test-dist installs the wheel into every Airflow'
 	@echo 'make pins       renew the pinned versions (requirements/README.md)'
 	@echo 'make clean      remove what runs leave; make distclean also the environments'
 	@echo
@@ -78,15 +80,41 @@ docs-serve: .venv-docs/.pins
 	@dev/install.sh .venv-docs requirements/docs.txt .cache/logs/install-docs.log
 	@touch $@
 
-lint: install
+.PHONY: lint-ruff lint-types hooks dist test-dist pins-release
+
+# The hooks of .pre-commit-config.yaml are lint-ruff and lint-types.
+lint: lint-ruff lint-types
+
+lint-ruff: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+lint-types: install
 	$(PY) -m mypy
 	$(PY) -m mypy --strict -p dev
+
+hooks: .venv-release/.pins
+	@.venv-release/bin/python -m pre_commit install
 
 format: install
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+# Without build isolation, so nothing is downloaded. What a tag asks for is checked last: the files of an untagged
+# commit are good for trying out.
+dist: .venv-release/.pins
+	@rm -rf dist
+	@.venv-release/bin/python -m hatchling build -d dist
+	@.venv-release/bin/python -m twine check --strict dist/*
+	@.venv-release/bin/python -m dev.release
+
+test-dist: dist
+	@exec .venv-release/bin/python -m pytest tests/release $(ARGS)
+
+.venv-release/.pins: requirements/release.txt dev/install.sh
+	@echo 'Installing the tools of a release into .venv-release (once)'
+	@dev/install.sh .venv-release requirements/release.txt .cache/logs/install-release.log
+	@touch $@
 
 install: $(VENV)/.package
 
@@ -125,9 +153,13 @@ pins-kumoai:
 pins-docs:
 	@dev/pins.sh requirements/docs.txt mkdocs mkdocs-material 'mkdocstrings[python]' ruff
 
+pins-release:
+	@dev/pins.sh requirements/release.txt -c requirements/airflow-$(DEFAULT_AIRFLOW).txt \
+		hatchling hatch-fancy-pypi-readme twine 'readme-renderer[md]' uv pytest pytest-asyncio jsonschema mypy types-requests pre-commit
+
 clean:
 	rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs
+	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release
