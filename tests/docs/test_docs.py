@@ -317,7 +317,7 @@ class TestTheWayFromTheSdk:
         [task] = [found for found in ast.walk(ast.parse(before)) if isinstance(found, ast.FunctionDef)]
         task.decorator_list = []
         [first] = kumo_emulator.add_past_jobs("churn_30d", 1)
-        program = f"import os\n{ast.unparse(task)}\nprint('trained', {task.name}({first!r}))"
+        program = f"{_IMPATIENT}\n{ast.unparse(task)}\nprint('\\ntrained', {task.name}({first!r}))"
         printed = _official(program, KUMO_URL=kumo_emulator.url, KUMO_KEY=kumo_emulator.api_key)
         [trained] = re.findall(r"^trained (\S+)$", printed, re.MULTILINE)
         assert kumo_emulator.jobs("prediction")[-1].config["model_training_job_id"] == trained != first
@@ -340,6 +340,14 @@ def _official(program: str, **variables: str) -> str:
     return run.stdout
 
 
+# The client looks at a job every ten or twenty seconds; here a training takes less than one.
+_IMPATIENT = """
+import asyncio, os, time
+
+sleep, asleep = time.sleep, asyncio.sleep
+time.sleep = lambda seconds: sleep(min(seconds, 0.1))
+asyncio.sleep = lambda seconds: asleep(min(seconds, 0.1))
+"""
 # Fails for a name or a keyword argument that the client does not have.
 _LOOK_UP = """
 import ast, inspect, kumoai
