@@ -39,7 +39,7 @@ class KumoMetricGateOperator(BaseOperator):
     def __init__(
         self,
         *,
-        training: Mapping[str, Any],
+        training: Any,
         minimum_metrics: Mapping[str, float] | None = None,
         maximum_metrics: Mapping[str, float] | None = None,
         **kwargs: Any,

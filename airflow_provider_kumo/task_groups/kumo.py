@@ -48,9 +48,10 @@ def retrain_and_predict(
     retrain = KumoRetrainOperator(task_id="retrain", pquery_id=pquery_id, **(retrain_args or {}))
     if not retrain.wait_for_completion:
         raise KumoArgumentError("retrain_args: with wait_for_completion=False there would be no model to predict with.")
+    training: Any = retrain.output
     predict = KumoBatchPredictOperator(
         task_id="predict",
-        training_job_id=retrain.output["job_id"],
+        training_job_id=training["job_id"],
         outputs=outputs,
         prediction_time=prediction_time,
         **(predict_args or {}),
@@ -58,7 +59,7 @@ def retrain_and_predict(
     if minimum_metrics is not None or maximum_metrics is not None:
         gate = KumoMetricGateOperator(
             task_id="metric_gate",
-            training=retrain.output,
+            training=training,
             minimum_metrics=minimum_metrics,
             maximum_metrics=maximum_metrics,
         )
