@@ -24,8 +24,10 @@ from airflow_provider_kumo.client.config import AuthType, KumoConfig, config_fro
 from airflow_provider_kumo.client.errors import KumoConfigurationError, KumoError
 from airflow_provider_kumo.client.jobs import Job, JobKind
 from airflow_provider_kumo.get_provider_info import get_provider_info
+from airflow_provider_kumo.operators.gate import KumoMetricGateOperator
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoCancelJobOperator, KumoRetrainOperator
 from airflow_provider_kumo.sensors.kumo import KumoJobSensor
+from airflow_provider_kumo.task_groups.kumo import retrain_and_predict
 
 REPOSITORY = Path(__file__).parent.parent.parent
 OFFICIAL_PYTHON = REPOSITORY / ".venv-kumoai" / "bin" / "python"
@@ -72,6 +74,7 @@ class TestArguments:
             ("retrain", KumoRetrainOperator),
             ("predict", KumoBatchPredictOperator),
             ("cancel", KumoCancelJobOperator),
+            ("gate", KumoMetricGateOperator),
             ("sensor", KumoJobSensor),
         ],
     )
@@ -86,6 +89,12 @@ class TestArguments:
         assert told == {
             name: (_default(parameter.default), name in templated) for name, parameter in _parameters(operator).items()
         }
+
+    def test_the_table_of_the_task_group_names_every_argument_with_its_default(self) -> None:
+        rows = table(section("docs/operators/retrain-and-predict.md", "Arguments"))
+        told = {name.strip("`"): cells[0] for name, cells in rows.items()}
+        parameters = inspect.signature(retrain_and_predict.function).parameters
+        assert told == {name: _default(parameter.default) for name, parameter in parameters.items()}
 
     def test_outputs_name_every_argument(self) -> None:
         rows = table(section("docs/outputs.md", "Outputs"))
@@ -121,7 +130,13 @@ def _output_functions() -> dict[str, Any]:
     }
 
 
-_DOCUMENTED = (KumoRetrainOperator, KumoBatchPredictOperator, KumoCancelJobOperator, KumoJobSensor)
+_DOCUMENTED = (
+    KumoRetrainOperator,
+    KumoBatchPredictOperator,
+    KumoCancelJobOperator,
+    KumoMetricGateOperator,
+    KumoJobSensor,
+)
 
 
 def _parameters(operator: type) -> dict[str, inspect.Parameter]:
@@ -383,12 +398,20 @@ def resolve(node):
 
 
 def test_fragments_stand_in_a_dag() -> None:
-    from airflow.providers.common.compat.sdk import DAG
+    from airflow.providers.common.compat.sdk import DAG, task
 
     names = {operator.__name__: operator for operator in _DOCUMENTED} | _output_functions()
-    for fragment in [block for block in blocks("python") if block.startswith("# in a DAG")]:
+    names |= {"Any": Any, "task": task, "retrain_and_predict": retrain_and_predict}
+    fragments = [block for block in blocks("python") if _is_fragment(block)]
+    assert fragments
+    for fragment in fragments:
         with DAG(dag_id="fragment", schedule=None):
             exec(fragment, {**names, "retrain": KumoRetrainOperator(task_id="trained", pquery_id="churn_30d")})
+
+
+def _is_fragment(block: str) -> bool:
+    """Tell a few lines of a DAG from a file."""
+    return "import" not in block and not block.startswith("--8<--")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Airflow does not run there")
@@ -398,7 +421,7 @@ def test_snippets_run_in_a_project_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("airflow.dag_processing.dagbag", reason="the test imports what Airflow has since 3.2")
     scripts = []
     for block in blocks("python"):
-        if block.startswith(("# in a DAG", "# before/", "--8<--")):
+        if _is_fragment(block) or block.startswith(("# before/", "--8<--")):
             continue
         place = re.match(r"# ((?:dags|tests)/\w+\.py)\n", block)
         if place is None:
