@@ -137,6 +137,11 @@ class Job:
         """Whether the job has ended. A status that we do not know is not an end."""
         return self.status in _TERMINAL
 
+    @property
+    def model_id(self) -> str | None:
+        """The training job whose model it is about: of a training, the job itself."""
+        return self.id if self.kind is JobKind.TRAINING else self.training_job_id
+
     def age(self, *, now: float) -> float:
         """Return the seconds since the job was created, 0 if that is unknown or in the future.
 
