@@ -20,13 +20,14 @@ MAY_IMPORT = {
     "assets": {"client"},
     "failures": {"client"},
     "retry": {"client"},
-    "hooks": {"client"},
+    "hooks": {"client", "connection_form"},
     "submission": {"client"},
     "links": set(),
     "triggers": {"client", "hooks"},
     "operators": {"client", "hooks", "submission", "links", "triggers", "arguments", "assets", "failures", "outputs"},
     "sensors": {"client", "hooks", "links", "triggers", "arguments", "assets", "failures"},
-    "get_provider_info": set(),
+    "connection_form": set(),
+    "get_provider_info": {"connection_form"},
     "emulator": {""},
 }
 # Loaded when the task runs, never when the DAG is parsed.
