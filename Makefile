@@ -64,7 +64,7 @@ lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy --strict -p dev
+	$(PY) -m mypy --strict -p dev -p benchmarks
 
 format: install
 	$(PY) -m ruff check --fix .
