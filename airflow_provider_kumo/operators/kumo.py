@@ -446,6 +446,10 @@ class KumoBatchPredictOperator(_KumoJobOperator):
         if self.pquery_id is not None:
             check_id("pquery_id", self.pquery_id)
         self._body(self.training_job_id or _NEWEST)
+        for index, output in enumerate(self.outputs or ()):
+            # Airflow renders no values that a task group is mapped over, and no results of tasks.
+            if not is_settled(output):
+                raise KumoArgumentError(f"outputs[{index}]: a template in it was not rendered: {output}")
 
     def _arguments(self) -> dict[str, Any]:
         # With a query, the fingerprint must not depend on which model is the newest when the task is tried again.

@@ -19,13 +19,15 @@ MAY_IMPORT = {
     "arguments": set(),
     "failures": {"client"},
     "retry": {"client"},
-    "hooks": {"client"},
+    "hooks": {"client", "connection_form"},
     "submission": {"client"},
     "links": set(),
     "triggers": {"client", "hooks"},
     "operators": {"client", "hooks", "submission", "links", "triggers", "arguments", "failures", "outputs"},
     "sensors": {"client", "hooks", "links", "triggers", "arguments", "failures"},
-    "get_provider_info": set(),
+    "task_groups": {"client", "operators"},
+    "connection_form": set(),
+    "get_provider_info": {"connection_form"},
     "emulator": {""},
 }
 # Loaded when the task runs, never when the DAG is parsed.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import polling
-
 from airflow_provider_kumo.client.jobs import JobKind
+from benchmarks import polling
 
 
 def test_the_default_spacing_asks_seldom_and_notices_soon():
@@ -26,7 +25,9 @@ def test_it_beats_a_fixed_minute_in_requests_and_in_lateness():
 
 def test_kumos_estimate_gains_nothing_that_pays_for_its_requests():
     ours = polling.simulate(polling.POLICIES[polling.OURS], jobs=1000, seed=3)
-    guided = [polling.simulate(make, jobs=1000, seed=3) for name, make in polling.POLICIES.items() if "estimate" in name]
+    guided = [
+        polling.simulate(make, jobs=1000, seed=3) for name, make in polling.POLICIES.items() if "estimate" in name
+    ]
     assert len(guided) == 2
     for other in guided:
         assert other.requests > ours.requests or other.late > ours.late
