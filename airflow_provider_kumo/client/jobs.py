@@ -149,6 +149,17 @@ class Job:
         """
         return 0.0 if self.created_at is None else max(0.0, now - self.created_at.timestamp())
 
+    def running_for(self, *, now: float) -> float:
+        """Return the seconds since the job began to run; until then, since it was created.
+
+        From Kumo's own times, so that a triggerer that takes a job over knows its age.
+
+        :param now: POSIX time in seconds.
+        """
+        if self.status == JobStatus.RUNNING and self.started_at is not None:
+            return max(0.0, now - self.started_at.timestamp())
+        return self.age(now=now)
+
     def result(self) -> dict[str, Any]:
         """Return what an operator returns: flat, clean JSON, the same in every mode."""
         return {
@@ -211,7 +222,8 @@ class Job:
 
         :param base_url: the configured base URL.
         """
-        return replace(self, tracking_url=_on_origin(self.tracking_url, base_url))
+        url = _on_origin(self.tracking_url, base_url)
+        return self if url == self.tracking_url else replace(self, tracking_url=url)
 
 
 @dataclass(frozen=True, kw_only=True)
