@@ -91,7 +91,7 @@ lint-ruff: install
 
 lint-types: install
 	$(PY) -m mypy
-	$(PY) -m mypy --strict -p dev
+	$(PY) -m mypy --strict -p dev -p benchmarks
 
 hooks: .venv-release/.pins
 	@.venv-release/bin/python -m pre_commit install
