@@ -411,7 +411,7 @@ def test_fragments_stand_in_a_dag() -> None:
 
 def _is_fragment(block: str) -> bool:
     """Tell a few lines of a DAG from a file."""
-    return "import" not in block and not block.startswith("--8<--")
+    return "import" not in block
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Airflow does not run there")
@@ -421,7 +421,7 @@ def test_snippets_run_in_a_project_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("airflow.dag_processing.dagbag", reason="the test imports what Airflow has since 3.2")
     scripts = []
     for block in blocks("python"):
-        if _is_fragment(block) or block.startswith(("# before/", "--8<--")):
+        if _is_fragment(block) or block.startswith("# before/"):
             continue
         place = re.match(r"# ((?:dags|tests)/\w+\.py)\n", block)
         if place is None:
