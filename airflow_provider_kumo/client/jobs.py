@@ -137,6 +137,11 @@ class Job:
         """Whether the job has ended. A status that we do not know is not an end."""
         return self.status in _TERMINAL
 
+    @property
+    def page(self) -> str:
+        """The URL of its page in Kumo, or a word for that."""
+        return self.tracking_url or "its page"
+
     def age(self, *, now: float) -> float:
         """Return the seconds since the job was created, 0 if that is unknown or in the future.
 

@@ -6,7 +6,9 @@ The worker's loop and the trigger's loop differ only in how they send and sleep;
 from __future__ import annotations
 
 from airflow_provider_kumo.client.jobs import Job, JobStatus, Progress
-from airflow_provider_kumo.client.policy import next_look
+from airflow_provider_kumo.client.policy import Budgets, next_look
+
+_BUDGETS = Budgets(missing=60.0)
 
 
 class Watch:
@@ -48,6 +50,20 @@ class Watch:
         if left <= 0:
             return None
         return min(next_look(job, now=now, poll_interval=self._poll_interval), left)
+
+    def is_over(self, *, now: float) -> bool:
+        """Tell whether the time for the job is up.
+
+        :param now: POSIX time in seconds.
+        """
+        return self._deadline is not None and now >= self._deadline
+
+    def budgets(self, *, now: float) -> Budgets:
+        """Return for how long trouble with a look is waited out: not beyond the deadline, at which the job is let go.
+
+        :param now: POSIX time in seconds.
+        """
+        return _BUDGETS if self._deadline is None else _BUDGETS.within(max(0.0, self._deadline - now))
 
 
 def _stage(job: Job) -> str:
