@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_kumo.arguments import PARTITION, check_settled, default_deferrable, is_settled
+from airflow_provider_kumo.assets import describe_outlets
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of, timeout_of
 from airflow_provider_kumo.client.errors import (
@@ -224,6 +225,7 @@ class _KumoJobOperator(_KumoOperator):
         with told_to_airflow():
             job = self._find_or_submit(client, context)
         if not self.wait_for_completion:
+            describe_outlets(self.outlets, context, job)
             if self.durable:
                 mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
             return job.result()
@@ -309,6 +311,7 @@ class _KumoJobOperator(_KumoOperator):
         if error is not None:
             with told_to_airflow():
                 raise error
+        describe_outlets(self.outlets, context, job)
         if self.durable:
             mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
         return job.result()
@@ -521,6 +524,10 @@ class KumoBatchPredictOperator(_KumoJobOperator):
         if self.pquery_id is not None:
             check_id("pquery_id", self.pquery_id)
         self._body(self.training_job_id or _NEWEST)
+        for index, output in enumerate(self.outputs or ()):
+            # Airflow renders no values that a task group is mapped over, and no results of tasks.
+            if not is_settled(output):
+                raise KumoArgumentError(f"outputs[{index}]: a template in it was not rendered: {output}")
 
     def _arguments(self) -> dict[str, Any]:
         # With a query, the fingerprint must not depend on which model is the newest when the task is tried again.

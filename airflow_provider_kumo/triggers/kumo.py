@@ -130,28 +130,32 @@ class KumoJobTrigger(BaseTrigger):
         return seconds if self.deadline is None else min(seconds, max(0.0, self.deadline - time.time()))
 
     async def _watch(self, client: AsyncKumoClient, watch: Watch, kind: JobKind) -> dict[str, Any]:
+        call = calls.get_job(kind, self.job_id)
         while True:
             try:
-                job = await self._look(client, kind, watch.budgets(now=time.time()))
+                job = await self._look(client, call, kind, watch.budgets(now=time.time()))
             except (KumoUnavailableError, KumoAuthenticationError) as error:
                 if self._last_seen is None or not watch.is_over(now=time.time()):
                     raise
                 self.log.warning("%s", error)
                 return {"version": 1, "outcome": "timed_out", "job": self._last_seen.to_event()}
-            self._last_seen = job
-            progress = await self._progress(client, job) if watch.wants_progress(job) else None
+            self._last_seen = Job(id=job.id, kind=job.kind, status=job.status, tracking_url=job.tracking_url)
+            now = time.time()
+            progress = await self._progress(client, job) if watch.wants_progress(job, now=now) else None
             if line := watch.news(job, progress):
                 self.log.info("%s", line)
             if job.is_terminal:
                 return {"version": 1, "outcome": "ended", "job": job.to_event()}
-            pause = watch.pause(job, now=time.time())
+            pause = watch.pause(job, now=now)
             if pause is None:
                 return {"version": 1, "outcome": "timed_out", "job": job.to_event()}
+            # A thousand waiting triggers hold a thousand of what is not let go here.
+            del job, progress, line
             await asyncio.sleep(pause)
 
-    async def _look(self, client: AsyncKumoClient, kind: JobKind, budgets: Budgets) -> Job:
+    async def _look(self, client: AsyncKumoClient, call: calls.Call[Job], kind: JobKind, budgets: Budgets) -> Job:
         try:
-            return await client.send(calls.get_job(kind, self.job_id), budgets=budgets)
+            return await client.send(call, budgets=budgets)
         except KumoNotFoundError as error:
             text = f"Kumo has no {kind.label} {self.job_id} any more."
             raise KumoJobVanishedError(text, job_id=self.job_id) from error

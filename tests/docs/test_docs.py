@@ -23,12 +23,16 @@ from airflow_provider_kumo.client.config import KumoConfig, config_from_connecti
 from airflow_provider_kumo.client.errors import KumoConfigurationError, KumoError
 from airflow_provider_kumo.client.jobs import Job, JobKind
 from airflow_provider_kumo.get_provider_info import get_provider_info
+from airflow_provider_kumo.operators.gate import KumoMetricGateOperator
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoCancelJobOperator, KumoRetrainOperator
 from airflow_provider_kumo.sensors.kumo import KumoJobSensor
+from airflow_provider_kumo.task_groups.kumo import retrain_and_predict
 
 REPOSITORY = Path(__file__).parent.parent.parent
 README = (REPOSITORY / "README.md").read_text()
-PAGES = ("README.md", "CHANGELOG.md", "docs/architecture.md")
+PAGES = sorted(
+    page.relative_to(REPOSITORY).as_posix() for page in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"))
+)
 SHARED = "and, like KumoBatchPredictOperator:"
 
 
@@ -53,12 +57,19 @@ def _without_code(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
+_DOCUMENTED = (
+    KumoRetrainOperator,
+    KumoBatchPredictOperator,
+    KumoCancelJobOperator,
+    KumoMetricGateOperator,
+    KumoJobSensor,
+)
+
+
 class TestArguments:
     """The tables against the constructors."""
 
-    @pytest.mark.parametrize(
-        "operator", [KumoRetrainOperator, KumoBatchPredictOperator, KumoCancelJobOperator, KumoJobSensor]
-    )
+    @pytest.mark.parametrize("operator", _DOCUMENTED)
     def test_tables_name_every_argument_with_its_default_and_whether_it_is_templated(self, operator: type) -> None:
         rows = table(section(operator.__name__))
         if operator in (KumoRetrainOperator, KumoBatchPredictOperator):
@@ -68,6 +79,11 @@ class TestArguments:
         assert told == {
             name: (_default(parameter.default), name in templated) for name, parameter in _parameters(operator).items()
         }
+
+    def test_the_table_of_the_task_group_names_every_argument_with_its_default(self) -> None:
+        told = {name.strip("`"): cells[0] for name, cells in table(section("retrain_and_predict")).items()}
+        parameters = inspect.signature(retrain_and_predict.function).parameters
+        assert told == {name: _default(parameter.default) for name, parameter in parameters.items()}
 
     def test_outputs_name_every_argument(self) -> None:
         rows = table(section("Outputs"))
@@ -93,9 +109,6 @@ class TestArguments:
             "KUMO_SPEED",
             "KEEP",
         }
-
-
-_DOCUMENTED = (KumoRetrainOperator, KumoBatchPredictOperator, KumoCancelJobOperator, KumoJobSensor)
 
 
 def _parameters(operator: type) -> dict[str, inspect.Parameter]:
