@@ -190,12 +190,15 @@ class _KumoJobOperator(_KumoOperator):
         try:
             yield
         except Exception as error:
-            for_good = isinstance(error, AirflowFailException) or not self.durable or Attempt.of(context).is_last
             # A KumoJobError tells how the job has ended.
             ended = isinstance(error, AirflowSkipException) or isinstance(error.__cause__ or error, KumoJobError)
-            if for_good and not ended and self.cancel_on_kill:
+            if self.cancel_on_kill and not ended and self._fails_for_good(error, context):
                 self._let_go(job)
             raise
+
+    def _fails_for_good(self, error: Exception, context: Context) -> bool:
+        """Tell whether no further try will go on with this one's job."""
+        return not self.durable or isinstance(error, AirflowFailException) or Attempt.of(context).is_last
 
     def _let_go(self, job: Job | None) -> None:
         if self._submitter is not None:
