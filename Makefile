@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit faults bench bench-scale docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
+.PHONY: help demo test test-unit faults bench bench-scale test-celery docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -29,6 +29,7 @@ help:
 	@echo '                KUMO_API_KEY=... [KUMO_HOST=...] PQUERY=...: the same DAG on your Kumo'
 	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
 	@echo 'make test-unit  the fast ones'
+	@echo 'make test-celery  the example DAGs on CeleryExecutor, with Redis and PostgreSQL'
 	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
 	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
 	@echo 'make bench      what waiting, importing and parsing cost, beside other providers; WRITE=1 (docs/performance.md)'
@@ -75,6 +76,16 @@ bench-scale: install $(VENV)/.faults
 .venv-bench/.pins: requirements/bench.txt dev/install.sh
 	@echo 'Installing Airflow and the providers to measure beside into .venv-bench (once, some minutes)'
 	@dev/install.sh .venv-bench requirements/bench.txt .cache/logs/install-bench.log
+	@touch $@
+
+# The example DAGs on CeleryExecutor. Debian's packages postgresql and redis-server have the servers.
+test-celery: .venv-celery/.package
+	@exec .venv-celery/bin/python -m pytest tests/celery $(ARGS)
+
+.venv-celery/.package: requirements/celery.txt dev/install.sh pyproject.toml
+	@echo 'Installing Airflow with Celery into .venv-celery (once, about a minute)'
+	@dev/install.sh .venv-celery requirements/celery.txt .cache/logs/install-celery.log
+	@.venv-celery/bin/python -m pip install --no-deps --no-build-isolation --editable . >>.cache/logs/install-celery.log 2>&1
 	@touch $@
 
 # Material for MkDocs announces its successor at every start.
@@ -176,4 +187,4 @@ clean:
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release .venv-bench
+	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release .venv-bench .venv-celery

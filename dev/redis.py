@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from dev.processes import LOOPBACK, CannotStartError, Watchdog, free_port, spawn, stop, tail, uninterrupted
+
+if TYPE_CHECKING:
+    import subprocess
 
 _ABSENT: Final = "Redis is not installed. On Debian and Ubuntu: apt install redis-server; on macOS: brew install redis."
 
