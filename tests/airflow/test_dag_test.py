@@ -37,6 +37,16 @@ RESULT_KEYS = [
         ("kumo_wait_for_job", {"which_job", "wait", "tell"}),
         ("kumo_many_queries", {f"{task}[{index}]" for task in ("retrain", "predict") for index in range(3)}),
         (
+            "kumo_stale_queries",
+            {"stale", "report"} | {f"{task}[{index}]" for task in ("retrain", "predict") for index in range(3)},
+        ),
+        ("kumo_train_meanwhile", {"start", "refresh_entities", "trained", "predict", "cancel"}),
+        (
+            "kumo_shared_quota",
+            {f"retrain_and_predict.{task}[{index}]" for task in ("retrain", "predict") for index in range(3)},
+        ),
+        ("kumo_notifications", {f"retrain_and_predict.{task}" for task in ("retrain", "metric_gate", "predict")}),
+        (
             "kumo_gated_queries",
             {
                 f"each_query.{task}[{index}]"

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "triggers": {"client", "hooks"},
     "operators": {"client", "hooks", "submission", "links", "triggers", "arguments", "failures", "outputs"},
     "sensors": {"client", "hooks", "links", "triggers", "arguments", "failures"},
+    "notifications": {"links", "operators"},
     "task_groups": {"client", "operators"},
     "connection_form": set(),
     "get_provider_info": {"connection_form"},
