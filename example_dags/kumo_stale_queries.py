@@ -30,7 +30,7 @@ with DAG(
     schedule="@daily",
     start_date=datetime(2026, 1, 1),
     catchup=False,
-    params={"days": Param(7, type="integer", minimum=0, title="Retrain when the newest model is older, in days")},
+    params={"days": Param(2, type="integer", minimum=0, title="Retrain when the newest model is older, in days")},
     tags=["kumo"],
     doc_md=__doc__,
 ):

@@ -31,5 +31,5 @@ with DAG(
 
     with cancel.as_teardown(setups=start):
         trained = KumoJobSensor(task_id="trained", job_id=start.output["job_id"])
-        predict = KumoBatchPredictOperator(task_id="predict", training_job_id=trained.output["job_id"])
-        refresh_entities() >> predict
+        predict = KumoBatchPredictOperator(task_id="predict", training_job_id=start.output["job_id"])
+        [trained, refresh_entities()] >> predict

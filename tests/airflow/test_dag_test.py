@@ -63,6 +63,23 @@ def test_every_example_runs_as_it_stands(
     assert run.tasks == dict.fromkeys(tasks, "success")
 
 
+def test_queries_with_a_young_model_are_not_retrained(kumo_emulator: LocalKumo, run_dag: Callable[..., Any]) -> None:
+    run = run_dag("kumo_stale_queries", days=1000)
+    assert run.tasks == {"stale": "success", "retrain": "skipped", "predict": "skipped", "report": "skipped"}
+
+
+def test_the_report_and_the_tables_are_those_of_each_query(
+    kumo_emulator: LocalKumo, run_dag: Callable[..., Any]
+) -> None:
+    run = run_dag("kumo_stale_queries", days=2)
+    assert [line.partition(":")[0] for line in run.result("report")] == ["churn_30d", "ltv_90d", "next_purchase"]
+    trainings = {job.id: job.tags["pquery_name"] for job in kumo_emulator.jobs("training")}
+    assert len(kumo_emulator.jobs("prediction")) == 3
+    for prediction in kumo_emulator.jobs("prediction"):
+        query = trainings[prediction.config["model_training_job_id"]]
+        assert prediction.config["outputs"][0]["table_name"] == f"PREDICTIONS_{query.upper()}"
+
+
 @pytest.mark.parametrize("mode", ["deferrable", "blocking"])
 class TestModes:
     def test_a_retrain_returns_flat_clean_json_with_its_metrics(
