@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ from airflow_provider_kumo.emulator.local import LocalKumo
 from dev.airflow_stack import AirflowStack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SLOTS = 2
 POOLS = {"kumo_held": True, "kumo_given_away": False, "kumo_default": True}
@@ -32,6 +33,14 @@ class World(NamedTuple):
         """Return the states of a run's task instances."""
         return [task["state"] for task in self.airflow.task_instances(dag_id, run_id)]
 
+    @staticmethod
+    def until(condition: Callable[[], bool], *, seconds: float = 90) -> None:
+        """Wait for something that Airflow's processes do, of which they send no word."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+
     def messages(self) -> list[str]:
         """Return what the callbacks have told so far."""
         file = self.airflow.home / "messages"
@@ -43,7 +52,7 @@ class World(NamedTuple):
         def found() -> str | None:
             return next((message for message in self.messages() if headline in message.splitlines()[0]), None)
 
-        self.kumo.wait_for(lambda: found() is not None, timeout=60)
+        self.until(lambda: found() is not None)
         return str(found())
 
 
@@ -70,7 +79,7 @@ def test_a_pool_that_counts_deferred_tasks_limits_the_jobs_at_a_time(world: Worl
     known = len(world.kumo.jobs("training"))
     world.kumo.hold(kind="training", count=4)
     run_id = world.airflow.trigger("case_pool_held")
-    world.kumo.wait_for(lambda: world.states("case_pool_held", run_id).count("deferred") == SLOTS, timeout=90)
+    world.until(lambda: world.states("case_pool_held", run_id).count("deferred") == SLOTS)
     # The scheduler has time for another DAG from beginning to end, but none for the other two.
     assert world.run("case_cancel", job_id=done) == "success"
     assert len(world.kumo.jobs("training")) == known + SLOTS
