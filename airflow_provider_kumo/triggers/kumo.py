@@ -122,21 +122,25 @@ class KumoJobTrigger(BaseTrigger):
         return seconds if self.deadline is None else min(seconds, max(0.0, self.deadline - time.time()))
 
     async def _watch(self, client: AsyncKumoClient, watch: Watch, kind: JobKind) -> dict[str, Any]:
+        call = calls.get_job(kind, self.job_id)
         while True:
-            job = await self._look(client, kind)
-            progress = await self._progress(client, job) if watch.wants_progress(job) else None
+            job = await self._look(client, call, kind)
+            now = time.time()
+            progress = await self._progress(client, job) if watch.wants_progress(job, now=now) else None
             if line := watch.news(job, progress):
                 self.log.info("%s", line)
             if job.is_terminal:
                 return {"version": 1, "outcome": "ended", "job": job.to_event()}
-            pause = watch.pause(job, now=time.time())
+            pause = watch.pause(job, now=now)
             if pause is None:
                 return {"version": 1, "outcome": "timed_out", "job": job.to_event()}
+            # A thousand waiting triggers hold a thousand of what is not let go here.
+            del job, progress, line
             await asyncio.sleep(pause)
 
-    async def _look(self, client: AsyncKumoClient, kind: JobKind) -> Job:
+    async def _look(self, client: AsyncKumoClient, call: calls.Call[Job], kind: JobKind) -> Job:
         try:
-            return await client.send(calls.get_job(kind, self.job_id), budgets=_WAIT_BUDGETS)
+            return await client.send(call, budgets=_WAIT_BUDGETS)
         except KumoNotFoundError as error:
             text = f"Kumo has no {kind.label} {self.job_id} any more."
             raise KumoJobVanishedError(text, job_id=self.job_id) from error
