@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     import jinja2
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_kumo.client.sync import KumoClient
     from airflow_provider_kumo.hooks.kumo import KumoHook
@@ -109,6 +110,8 @@ class _KumoJobOperator(_KumoOperator):
         self.durable = check_switch("durable", durable)
         self.if_cancelled = check_choice("if_cancelled", if_cancelled, ("fail", "skip"))
         self._submitter: Submitter | None = None
+        # What the task knows of its job, for OpenLineage, which asks after the task has ended.
+        self._seen: tuple[KumoClient, Job] | None = None
         check_settled(check_tags, job_tags)
 
     def _check(self) -> None:
@@ -146,6 +149,24 @@ class _KumoJobOperator(_KumoOperator):
         with told_to_airflow():
             return self._finish(self._hook().get_conn(), Job.from_event(event["job"]), context)
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:  # noqa: ARG002
+        """Return what the job has read and written, and facets about it; None if the task has started none.
+
+        Called by Airflow's OpenLineage provider, if that is installed, when the task has succeeded or failed.
+        """
+        if self._seen is None:
+            return None
+        from airflow_provider_kumo.lineage import lineage_of
+
+        client, job = self._seen
+        # The provider calls from a fork of the task's process, which must not share connections with it.
+        with client.twin() as twin:
+            return lineage_of(job, self._outputs(), twin, log=self.log)
+
+    def _outputs(self) -> Sequence[Mapping[str, Any]]:
+        """Return where the job writes."""
+        return ()
+
     def on_kill(self) -> None:
         """Cancel the job because this worker's task is being killed."""
         if self._submitter is not None and self.cancel_on_kill:
@@ -173,6 +194,7 @@ class _KumoJobOperator(_KumoOperator):
         )
         self._submitter = Submitter(client, submission, durable=self.durable, log=self.log)
         job, started = self._submitter.find_or_submit()
+        self._seen = (client, job)
         context["ti"].xcom_push(key="job_id", value=job.id)
         context["ti"].xcom_push(key=TRACKING_URL_KEY, value=job.tracking_url)
         if started:
@@ -223,6 +245,7 @@ class _KumoJobOperator(_KumoOperator):
         timed_out = not job.is_terminal
         if timed_out and self.cancel_on_kill:
             job = cancel_and_confirm(client, job, log=self.log)
+        self._seen = (client, job)
         if timed_out and job.status != JobStatus.DONE:
             raise timeout_of(job, timeout=self.timeout, since="its creation")
         for line in closing_lines(job, now=time.time()):
@@ -442,6 +465,9 @@ class KumoBatchPredictOperator(_KumoJobOperator):
         env = jinja_env or self.get_template_env()
         env.globals["PARTITION"] = PARTITION
         return super().render_template(content, context, env, seen_oids)
+
+    def _outputs(self) -> Sequence[Mapping[str, Any]]:
+        return check_outputs(self.outputs)
 
     def _check(self) -> None:
         if bool(self.training_job_id) == bool(self.pquery_id):
