@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "hooks": {"client", "connection_form"},
     "submission": {"client"},
     "links": set(),
-    "triggers": {"client", "hooks"},
+    "triggers": {"client", "hooks", "assets"},
     "operators": {
         "client",
         "hooks",
