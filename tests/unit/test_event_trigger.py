@@ -136,6 +136,7 @@ async def test_a_start_without_kept_state_tells_nothing_twice(kumo_emulator: Loc
         assert fired == []
 
 
+@only_from_3_3
 async def test_a_restart_with_kept_state_tells_what_ended_meanwhile_and_nothing_twice(
     kumo_emulator: LocalKumo,
 ) -> None:
