@@ -198,4 +198,4 @@ clean:
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release .venv-lowest
+	rm -rf .venv .venv-airflow-* .venv-openlineage .venv-kumoai .venv-docs .venv-release .venv-lowest
