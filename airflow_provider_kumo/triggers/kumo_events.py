@@ -8,6 +8,7 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
@@ -110,8 +111,9 @@ class KumoModelTrainedTrigger(BaseEventTrigger):
                         yield jobs
                         told = ""
                         await _pause(interval)
-            except KumoError as error:
-                # A watcher that gives up is a DAG that never runs again, which nobody would notice.
+            except (KumoError, AirflowException) as error:
+                # Airflow starts a watcher that has failed again at once, and again. Without a connection, too, this one
+                # waits.
                 if told != (told := str(error)):
                     _log.error("%s The watch for new models goes on.", error)
             await _pause(interval)

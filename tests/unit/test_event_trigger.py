@@ -167,6 +167,29 @@ async def test_an_outage_and_a_rotated_key_are_waited_out(
         await fired.wait_for(job_id, await train(kumo_emulator))
 
 
+async def test_a_connection_that_is_made_later_is_waited_for(
+    kumo_emulator: LocalKumo, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trigger = watcher(kumo_conn_id="kumo_of_tomorrow")
+    fired: list[str] = []
+
+    async def collect() -> None:
+        async for event in trigger.run():
+            fired.append(event.payload["training_job_id"])
+
+    task = asyncio.create_task(collect())
+    try:
+        async with asyncio.timeout(10):
+            while "kumo_of_tomorrow" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        monkeypatch.setenv("AIRFLOW_CONN_KUMO_OF_TOMORROW", kumo_emulator.connection_json)
+        job_id = await train(kumo_emulator)
+        await until(kumo_emulator, lambda: fired == [job_id])
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_what_kumo_refuses_for_good_does_not_end_the_watch(
     kumo_emulator: LocalKumo, caplog: pytest.LogCaptureFixture
 ) -> None:

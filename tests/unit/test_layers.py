@@ -38,6 +38,7 @@ MAY_IMPORT = {
         "outputs",
     },
     "sensors": {"client", "hooks", "links", "triggers", "arguments", "assets", "failures"},
+    "notifications": {"links", "operators"},
     "task_groups": {"client", "operators"},
     "connection_form": set(),
     "get_provider_info": {"connection_form"},
