@@ -67,7 +67,7 @@ class Fired(list[dict[str, Any]]):
 
 async def until(kumo: LocalKumo, predicate: Callable[[], bool]) -> None:
     """Wait until something is true, looking whenever Kumo has been asked."""
-    await asyncio.to_thread(kumo.wait_for, predicate, 10)
+    await asyncio.to_thread(kumo.wait_for, predicate, 60)
 
 
 def listings(kumo: LocalKumo) -> list[Any]:
@@ -179,7 +179,7 @@ async def test_a_connection_that_is_made_later_is_waited_for(
 
     task = asyncio.create_task(collect())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "kumo_of_tomorrow" not in caplog.text:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         monkeypatch.setenv("AIRFLOW_CONN_KUMO_OF_TOMORROW", kumo_emulator.connection_json)
