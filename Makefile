@@ -35,6 +35,7 @@ help:
 	@echo 'make lint       ruff and mypy; make format applies what ruff can'
 	@echo 'make hooks      the checks of make lint before each commit'
 	@echo 'make dist       wheel and sdist into dist/; make test-dist installs the wheel into every Airflow'
+	@echo 'make test-lowest  the fast tests with the oldest versions that the package allows'
 	@echo 'make pins       renew the pinned versions (requirements/README.md)'
 	@echo 'make clean      remove what runs leave; make distclean also the environments'
 	@echo
@@ -80,7 +81,7 @@ docs-serve: .venv-docs/.pins
 	@dev/install.sh .venv-docs requirements/docs.txt .cache/logs/install-docs.log
 	@touch $@
 
-.PHONY: lint-ruff lint-types hooks dist test-dist pins-release
+.PHONY: lint-ruff lint-types hooks dist test-dist test-lowest pins-release pins-lowest
 
 # The hooks of .pre-commit-config.yaml are lint-ruff and lint-types.
 lint: lint-ruff lint-types
@@ -110,6 +111,18 @@ dist: .venv-release/.pins
 
 test-dist: dist
 	@exec .venv-release/bin/python -m pytest -n 2 --dist loadgroup tests/release $(ARGS)
+
+# With the oldest versions that pyproject.toml allows, of those that one Airflow takes together.
+test-lowest: .venv-lowest/.package
+	@exec .venv-lowest/bin/python -m pytest tests/unit $(ARGS)
+
+.venv-lowest/.package: requirements/lowest.txt dev/install.sh pyproject.toml airflow_provider_kumo/__init__.py
+	@echo 'Installing the oldest versions allowed into .venv-lowest (once, about a minute)'
+	@dev/install.sh .venv-lowest requirements/lowest.txt .cache/logs/install-lowest.log
+	@.venv-lowest/bin/python -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable . \
+		>.cache/logs/package.log 2>&1 || { cat .cache/logs/package.log; exit 1; }
+	@.venv-lowest/bin/python -m pip check
+	@touch $@
 
 .venv-release/.pins: requirements/release.txt dev/install.sh
 	@echo 'Installing the tools of a release into .venv-release (once)'
@@ -157,9 +170,14 @@ pins-release:
 	@dev/pins.sh requirements/release.txt -c requirements/airflow-$(DEFAULT_AIRFLOW).txt \
 		hatchling hatch-fancy-pypi-readme twine 'readme-renderer[md]' uv pytest pytest-asyncio pytest-xdist jsonschema mypy types-requests pre-commit
 
+pins-lowest:
+	@dev/pins.sh requirements/lowest.txt apache-airflow==3.0.6 cadwyn==5.4.5 fastapi==0.116.1 \
+		requests==2.31.0 aiohttp==3.11.0 apache-airflow-providers-common-compat==1.23.0 kumo-api==0.92.0 \
+		--editable '.[emulator]' -r requirements/tools.in
+
 clean:
 	rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release
+	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release .venv-lowest

@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [_modules("airflow_provider_kumo.operators.kumo", "airflow_provider_kumo.operators.gate")],
         "sensors": [_modules("airflow_provider_kumo.sensors.kumo")],
         "triggers": [_modules("airflow_provider_kumo.triggers.kumo")],
+        "notifications": ["airflow_provider_kumo.notifications.kumo.KumoJobNotifier"],
         "extra-links": ["airflow_provider_kumo.links.kumo.KumoJobLink"],
         "connection-types": [
             {

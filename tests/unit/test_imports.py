@@ -16,6 +16,7 @@ TARGETS = [
     "airflow_provider_kumo.operators.gate",
     "airflow_provider_kumo.sensors.kumo",
     "airflow_provider_kumo.task_groups.kumo",
+    "airflow_provider_kumo.notifications.kumo",
     "airflow_provider_kumo.outputs",
     *(str(path) for path in EXAMPLES),
 ]

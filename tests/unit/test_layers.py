@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "triggers": {"client", "hooks"},
     "operators": {"client", "hooks", "submission", "links", "triggers", "arguments", "assets", "failures", "outputs"},
     "sensors": {"client", "hooks", "links", "triggers", "arguments", "assets", "failures"},
+    "notifications": {"links", "operators"},
     "task_groups": {"client", "operators"},
     "connection_form": set(),
     "get_provider_info": {"connection_form"},
