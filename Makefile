@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit faults docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
+.PHONY: help demo test test-unit test-lineage faults docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -29,6 +29,7 @@ help:
 	@echo '                KUMO_API_KEY=... [KUMO_HOST=...] PQUERY=...: the same DAG on your Kumo'
 	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
 	@echo 'make test-unit  the fast ones'
+	@echo 'make test-lineage  what Airflow sends to OpenLineage, in an environment that has its provider'
 	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
 	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
 	@echo 'make docs       the site into site/, with every link checked; make docs-serve shows it: DOCS_PORT=8000'
@@ -58,6 +59,23 @@ export ONLY
 
 faults: install $(VENV)/.faults
 	@exec $(PY) -m tests.faults --times $(TIMES) --seed $(SEED) --only "$$ONLY" $(if $(filter 1,$(WRITE)),--write)
+
+# An environment of its own: with Airflow's OpenLineage provider every task would send events, in all tests.
+LINEAGE_VENV := $(VENV)-openlineage
+
+test-lineage: $(LINEAGE_VENV)/.package
+	@exec $(LINEAGE_VENV)/bin/python -m pytest tests/lineage $(ARGS)
+
+$(LINEAGE_VENV)/.pins: $(PINS) requirements/openlineage.txt dev/install.sh
+	@echo 'Installing Airflow $(AIRFLOW) with OpenLineage into $(LINEAGE_VENV) (once, about a minute)'
+	@dev/install.sh $(LINEAGE_VENV) $(PINS) .cache/logs/install-openlineage.log
+	@dev/install.sh $(LINEAGE_VENV) requirements/openlineage.txt .cache/logs/install-openlineage.log
+	@touch $@
+
+$(LINEAGE_VENV)/.package: $(LINEAGE_VENV)/.pins pyproject.toml airflow_provider_kumo/__init__.py
+	@$(LINEAGE_VENV)/bin/python -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable . \
+		>.cache/logs/package-openlineage.log 2>&1 || { cat .cache/logs/package-openlineage.log; exit 1; }
+	@touch $@
 
 # Airflow's side of PostgreSQL. Debian's package postgresql has the server.
 $(VENV)/.faults: requirements/faults.txt $(VENV)/.pins
@@ -180,4 +198,4 @@ clean:
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release .venv-lowest
+	rm -rf .venv .venv-airflow-* .venv-openlineage .venv-kumoai .venv-docs .venv-release .venv-lowest

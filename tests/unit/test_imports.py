@@ -49,7 +49,7 @@ HTTP_LIBRARIES = {"aiohttp", "requests", "urllib3", "yarl", "multidict"}
 HEAVY = HTTP_LIBRARIES | {"kumoapi", "kumoai"}
 AT_RUN_TIME = {
     f"airflow_provider_kumo.{name}"
-    for name in ("client.sync", "client.aio", "client.waiting", "triggers", "triggers.kumo", "hooks.kumo", "emulator")
+    for name in ("client.sync", "client.aio", "client.waiting", "triggers.kumo", "hooks.kumo", "emulator")
 }
 
 
