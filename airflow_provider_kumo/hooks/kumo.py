@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
@@ -78,7 +78,7 @@ class KumoHook(BaseHook):
         """
         result = self.get_conn().send(call, budgets=budgets)
         if call.is_secret:
-            mask_secret(result)
+            mask_secret(cast("Any", result))
         return result
 
     def test_connection(self) -> tuple[bool, str]:
