@@ -56,6 +56,8 @@ class KumoJobSummary:
         lines = [self._headline()]
         if self.cause:
             lines.append(self.cause)
+        elif self.dag_reason is None and self.state not in ("success", "skipped"):
+            lines.append("Airflow gives no cause here; it is in the task's log.")
         if self.metrics:
             lines.append(
                 "Test metrics: " + ", ".join(f"{name} {_shown(value)}" for name, value in self.metrics.items())

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import airflow
 import pytest
 
 if TYPE_CHECKING:
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_kumo.emulator.local import LocalKumo
 
-pytestmark = pytest.mark.kumo_emulator(speed=15_000)
+pytestmark = [
+    pytest.mark.kumo_emulator(speed=15_000),
+    pytest.mark.skipif(
+        airflow.__version__.startswith("3.0."),
+        reason="dag.test() of Airflow 3.0 gives callbacks no exception and no URL",
+    ),
+]
 
 
 @pytest.fixture

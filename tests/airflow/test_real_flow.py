@@ -122,7 +122,9 @@ def test_a_worker_tells_of_failure_with_cause_and_link_and_of_success_with_metri
 
 def test_the_callback_of_a_dag_tells_what_airflow_lets_it_know(world: World) -> None:
     assert world.run("case_told_by_the_dag") == "success"
-    print("MMM", world.told("case_told_by_the_dag is well"))
+    told = world.told("case_told_by_the_dag is well")
+    assert "DAG case_told_by_the_dag, run manual__" in told
+    assert "One of its tasks: retrain." in told
     world.kumo.fail_next("training", title="Schema changed", message="Column AGE is gone")
     assert world.run("case_told_by_the_dag") == "failed"
-    print("MMM", world.told("DAG case_told_by_the_dag, run"))
+    assert ": task_failure. One of its tasks: retrain." in world.told("DAG case_told_by_the_dag, run")
