@@ -30,7 +30,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("airflow_provider_kumo.hooks.kumo")],
-        "operators": [_modules("airflow_provider_kumo.operators.kumo")],
+        "operators": [_modules("airflow_provider_kumo.operators.kumo", "airflow_provider_kumo.operators.gate")],
         "sensors": [_modules("airflow_provider_kumo.sensors.kumo")],
         "triggers": [_modules("airflow_provider_kumo.triggers.kumo")],
         "extra-links": ["airflow_provider_kumo.links.kumo.KumoJobLink"],
@@ -46,5 +46,5 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _modules(module: str) -> dict[str, Any]:
-    return {"integration-name": _INTEGRATION, "python-modules": [module]}
+def _modules(*modules: str) -> dict[str, Any]:
+    return {"integration-name": _INTEGRATION, "python-modules": list(modules)}

@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 import weakref
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 import certifi
@@ -15,6 +15,7 @@ from yarl import URL
 
 from airflow_provider_kumo.client.answers import body_limit, read_answer, unreachable, unreadable
 from airflow_provider_kumo.client.errors import KumoAuthenticationError, KumoConfigurationError, KumoError
+from airflow_provider_kumo.client.logs import Outages
 from airflow_provider_kumo.client.policy import Budgets, Weather
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 _CHUNK = 64 * 1024
 _DNS_TTL = 300
+# For each Kumo and event loop. Enough for a thousand answers a second at 100 ms each; more requests than that wait.
+_CONNECTIONS = 100
 
 
 class AsyncKumoClient:
@@ -42,8 +45,9 @@ class AsyncKumoClient:
 
     def __init__(self, load_config: Callable[[], Awaitable[KumoConfig]], *, log: Log) -> None:
         self._load_config = load_config
-        self._log = log
+        self._outages = Outages(log)
         self._lease: _Lease | None = None
+        self._last_url: tuple[Call[Any], URL] | None = None
 
     async def __aenter__(self) -> Self:
         self._lease = await _lease(await self._load_config())
@@ -76,14 +80,12 @@ class AsyncKumoClient:
                 pause = weather.pause_after(error, now=time.monotonic())
                 if pause is None:
                     raise
-                if pause.first:
-                    self._log.warning("%s Trying again for a while.", error)
-                await asyncio.sleep(pause.seconds)
+                self._outages.spoiled(error)
+                await asyncio.sleep(pause)
                 if isinstance(error, KumoAuthenticationError):
                     await self._reload()
             else:
-                if weather.is_rough:
-                    self._log.info("Kumo at %s answers again.", self.config.origin)
+                self._outages.passed(self.config.origin)
                 return result
 
     @property
@@ -96,16 +98,16 @@ class AsyncKumoClient:
         config = await self._load_config()
         if config != self.config:
             new = await _lease(config)
-            old, self._lease = self._lease, new
+            old, self._lease, self._last_url = self._lease, new, None
             if old is not None:
                 await old.give_back()
 
     async def _attempt(self, call: Call[T]) -> T:
-        config, session = self._open_lease.config, self._open_lease.session
-        url = URL(config.url(call.path), encoded=True).update_query(config.query(call.path, call.query))
+        lease = self._open_lease
+        config = lease.config
         try:
-            async with session.request(
-                call.method, url, json=call.json, proxy=self._open_lease.proxy, allow_redirects=False
+            async with lease.session.request(
+                call.method, self._url(call, config), json=call.json, proxy=lease.proxy, allow_redirects=False
             ) as response:
                 body = await _read(response, limit=body_limit(call, response.status))
                 return read_answer(call, config, response.status, response.headers, body)
@@ -119,6 +121,13 @@ class AsyncKumoClient:
             raise unreadable(call, config, "its answer too slowly") from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(call, config, error, reached=True) from None
+
+    def _url(self, call: Call[Any], config: KumoConfig) -> URL:
+        """Return the URL of a call. Who waits sends the same call again and again, so the last one is kept."""
+        if self._last_url is None or self._last_url[0] is not call:
+            url = URL(config.url(call.path), encoded=True).update_query(config.query(call.path, call.query))
+            self._last_url = (call, url)
+        return self._last_url[1]
 
 
 class _Shared:
@@ -192,7 +201,7 @@ async def _open_session(config: KumoConfig) -> aiohttp.ClientSession:
         # Reading a bundle takes tens of milliseconds, which other triggers would feel.
         trust = await asyncio.to_thread(_trust, config)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=trust, ttl_dns_cache=_DNS_TTL),
+        connector=aiohttp.TCPConnector(ssl=trust, limit=_CONNECTIONS, ttl_dns_cache=_DNS_TTL),
         headers=config.headers,
         timeout=aiohttp.ClientTimeout(
             total=config.connect_timeout + config.read_timeout, sock_connect=config.connect_timeout
@@ -229,9 +238,14 @@ def _proxy(config: KumoConfig) -> str | None:
 
 async def _read(response: aiohttp.ClientResponse, *, limit: int) -> bytes:
     """Read a body, at most one byte over the limit; the session's total timeout bounds how long it may trickle."""
-    body = bytearray()
+    content = response.content
+    chunk = await content.readany()
+    if content.at_eof() and len(chunk) <= limit:
+        # Nearly every answer has come in one piece.
+        return chunk
+    body = bytearray(chunk)
     while len(body) <= limit:
-        chunk = await response.content.read(_CHUNK)
+        chunk = await content.read(_CHUNK)
         if not chunk:
             break
         body += chunk

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -95,10 +96,14 @@ class KumoConfig:
 
     def without_secret(self, text: bytes) -> bytes:
         """Return a text with every occurrence of the secret masked, as it is and as JSON writes it."""
-        written = json.dumps(self.secret)[1:-1]
-        for form in {self.secret, written, written.replace("/", "\\/")}:
-            text = text.replace(form.encode(), b"***")
+        for form in self._written_secret:
+            text = text.replace(form, b"***")
         return text
+
+    @cached_property
+    def _written_secret(self) -> frozenset[bytes]:
+        written = json.dumps(self.secret)[1:-1]
+        return frozenset(form.encode() for form in (self.secret, written, written.replace("/", "\\/")))
 
     def url(self, path: str) -> str:
         """Return the URL of a call's path."""

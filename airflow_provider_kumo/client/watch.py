@@ -5,8 +5,14 @@ The worker's loop and the trigger's loop differ only in how they send and sleep;
 
 from __future__ import annotations
 
-from airflow_provider_kumo.client.jobs import Job, JobStatus, Progress
-from airflow_provider_kumo.client.policy import next_look
+from typing import TYPE_CHECKING
+
+from airflow_provider_kumo.client.policy import Budgets, is_progress_due, next_look
+
+if TYPE_CHECKING:
+    from airflow_provider_kumo.client.jobs import Job, Progress
+
+_BUDGETS = Budgets(missing=60.0)
 
 
 class Watch:
@@ -19,23 +25,35 @@ class Watch:
     def __init__(self, *, poll_interval: float | None, deadline: float | None) -> None:
         self._poll_interval = poll_interval
         self._deadline = deadline
-        self._last_said: str | None = None
+        self._said_stage: str | None = None
+        self._said_progress = ""
+        self._asked_stage: str | None = None
+        self._asked_age = 0.0
 
-    @staticmethod
-    def wants_progress(job: Job) -> bool:
-        """Tell whether asking for the job's progress can bring news: only a running job moves."""
-        return job.status == JobStatus.RUNNING
+    def wants_progress(self, job: Job, *, now: float) -> bool:
+        """Tell whether the job's progress is worth a request of its own now; if so, it counts as asked.
+
+        Whether and when the job ends is in the job itself, so this is for the log alone.
+
+        :param now: POSIX time in seconds.
+        """
+        is_new_stage = job.stage != self._asked_stage
+        if not is_progress_due(job, now=now, last_age=None if is_new_stage else self._asked_age):
+            return False
+        self._asked_stage, self._asked_age = job.stage, job.running_for(now=now)
+        return True
 
     def news(self, job: Job, progress: Progress | None) -> str | None:
         """Return a line for the log if the job has moved since the last look, else None.
 
         :param progress: how far it has come, if that was asked.
         """
-        line = ", ".join(part for part in (_stage(job), progress.describe() if progress else "") if part)
-        if line == self._last_said:
+        stage = _stage(job)
+        said = progress.describe() if progress else ""
+        if stage == self._said_stage and said in ("", self._said_progress):
             return None
-        self._last_said = line
-        return f"{job.kind.label.capitalize()} {job.id}: {line}"
+        self._said_stage, self._said_progress = stage, said or self._said_progress
+        return f"{job.kind.label.capitalize()} {job.id}: {', '.join(part for part in (stage, said) if part)}"
 
     def pause(self, job: Job, *, now: float) -> float | None:
         """Return the seconds until the next look at a job that has not ended, or None if its time is up.
@@ -48,6 +66,20 @@ class Watch:
         if left <= 0:
             return None
         return min(next_look(job, now=now, poll_interval=self._poll_interval), left)
+
+    def is_over(self, *, now: float) -> bool:
+        """Tell whether the time for the job is up.
+
+        :param now: POSIX time in seconds.
+        """
+        return self._deadline is not None and now >= self._deadline
+
+    def budgets(self, *, now: float) -> Budgets:
+        """Return for how long trouble with a look is waited out: not beyond the deadline, at which the job is let go.
+
+        :param now: POSIX time in seconds.
+        """
+        return _BUDGETS if self._deadline is None else _BUDGETS.within(max(0.0, self._deadline - now))
 
 
 def _stage(job: Job) -> str:

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_kumo.arguments import check_settled, default_deferrable
+from airflow_provider_kumo.assets import describe_outlets
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of
 from airflow_provider_kumo.client.errors import KumoError, revive
@@ -82,7 +83,7 @@ class KumoJobSensor(BaseSensorOperator):
         try:
             job = self._look(context)
             if job.is_terminal:
-                return self._finish(job)
+                return self._finish(job, context)
         except AirflowFailException as error:
             # Airflow does this for a poke and for a resumed task, but not for a deferrable sensor's first look.
             if self.soft_fail or self.never_fail:
@@ -107,9 +108,9 @@ class KumoJobSensor(BaseSensorOperator):
         job = self._look(context)
         if not job.is_terminal:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._finish(job))
+        return PokeReturnValue(is_done=True, xcom_value=self._finish(job, context))
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the trigger's event.
 
         :raises AirflowFailException: the job failed, was cancelled, or did not end in time.
@@ -120,7 +121,7 @@ class KumoJobSensor(BaseSensorOperator):
             job = Job.from_event(event["job"])
         if event["outcome"] == "timed_out":
             raise AirflowFailException(f"{job.kind.label} {job.id} is {job.status}; the sensor's timeout has passed.")
-        return self._finish(job)
+        return self._finish(job, context)
 
     def _look(self, context: Context) -> Job:
         from airflow_provider_kumo.client.waiting import tell
@@ -135,13 +136,14 @@ class KumoJobSensor(BaseSensorOperator):
             self._pushed_url = job.tracking_url
         return job
 
-    def _finish(self, job: Job) -> dict[str, Any]:
+    def _finish(self, job: Job, context: Context) -> dict[str, Any]:
         for line in closing_lines(job, now=time.time()):
             self.log.info("%s", line)
         error: KumoError | None = error_of(job)
         if error is not None:
             # The sensor would find the same ended job in every further try.
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        describe_outlets(self.outlets, context, job)
         return job.result()
 
     def _hook(self) -> KumoHook:

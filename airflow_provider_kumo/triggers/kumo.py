@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_kumo.client import calls
-from airflow_provider_kumo.client.errors import KumoError, KumoJobVanishedError, KumoNotFoundError
+from airflow_provider_kumo.client.errors import (
+    KumoAuthenticationError,
+    KumoError,
+    KumoJobVanishedError,
+    KumoNotFoundError,
+    KumoUnavailableError,
+)
 from airflow_provider_kumo.client.jobs import Job, JobKind, Progress, cancel_tags
 from airflow_provider_kumo.client.policy import ONE_TRY, Budgets, first_look
 from airflow_provider_kumo.client.watch import Watch
@@ -20,7 +26,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_kumo.client.aio import AsyncKumoClient
 
-_WAIT_BUDGETS = Budgets(missing=60.0)
 # Airflow gives on_kill 30 seconds by default.
 _CANCEL_BUDGETS = Budgets(service=15.0, refused_key=0.0)
 _CONFIRM_SECONDS = 20.0
@@ -36,8 +41,9 @@ class KumoJobTrigger(BaseTrigger):
     The event holds JSON primitives only: ``{"version": 1, "outcome": …}`` with
 
     - ``ended`` and ``job``: the job is in a terminal status, good or bad;
-    - ``timed_out`` and ``job``: it has not ended by the deadline;
-    - ``gave_up``, ``job_id``, ``error_class`` and ``error``: Kumo could not be asked for too long, or has no such job.
+    - ``timed_out`` and ``job``: it has not ended by the deadline, or Kumo could not be asked when that passed;
+    - ``gave_up``, ``job_id``, ``tracking_url``, ``error_class`` and ``error``: Kumo could not be asked for too long, or
+      has no such job.
 
     :param kumo_conn_id: id of the Airflow connection; the key itself is never part of a trigger.
     :param job_id: the job.
@@ -65,6 +71,8 @@ class KumoJobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.cancel_on_kill = cancel_on_kill
+        # What the event, and whoever reads the log, is told when Kumo cannot be asked any more.
+        self._last_seen: Job | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another triggerer needs to go on waiting."""
@@ -106,7 +114,7 @@ class KumoJobTrigger(BaseTrigger):
             await self.on_kill()
         except Exception:
             # In place of the CancelledError it would fail a task that still waits, in another triggerer by then.
-            self.log.exception("%s may still be running in Kumo.", self.job_id)
+            self.log.exception("%s may still be running in Kumo, see %s", self.job_id, self._page)
 
     async def _wait(self) -> dict[str, Any]:
         kind = JobKind(self.job_kind)
@@ -122,21 +130,32 @@ class KumoJobTrigger(BaseTrigger):
         return seconds if self.deadline is None else min(seconds, max(0.0, self.deadline - time.time()))
 
     async def _watch(self, client: AsyncKumoClient, watch: Watch, kind: JobKind) -> dict[str, Any]:
+        call = calls.get_job(kind, self.job_id)
         while True:
-            job = await self._look(client, kind)
-            progress = await self._progress(client, job) if watch.wants_progress(job) else None
+            try:
+                job = await self._look(client, call, kind, watch.budgets(now=time.time()))
+            except (KumoUnavailableError, KumoAuthenticationError) as error:
+                if self._last_seen is None or not watch.is_over(now=time.time()):
+                    raise
+                self.log.warning("%s", error)
+                return {"version": 1, "outcome": "timed_out", "job": self._last_seen.to_event()}
+            self._last_seen = Job(id=job.id, kind=job.kind, status=job.status, tracking_url=job.tracking_url)
+            now = time.time()
+            progress = await self._progress(client, job) if watch.wants_progress(job, now=now) else None
             if line := watch.news(job, progress):
                 self.log.info("%s", line)
             if job.is_terminal:
                 return {"version": 1, "outcome": "ended", "job": job.to_event()}
-            pause = watch.pause(job, now=time.time())
+            pause = watch.pause(job, now=now)
             if pause is None:
                 return {"version": 1, "outcome": "timed_out", "job": job.to_event()}
+            # A thousand waiting triggers hold a thousand of what is not let go here.
+            del job, progress, line
             await asyncio.sleep(pause)
 
-    async def _look(self, client: AsyncKumoClient, kind: JobKind) -> Job:
+    async def _look(self, client: AsyncKumoClient, call: calls.Call[Job], kind: JobKind, budgets: Budgets) -> Job:
         try:
-            return await client.send(calls.get_job(kind, self.job_id), budgets=_WAIT_BUDGETS)
+            return await client.send(call, budgets=budgets)
         except KumoNotFoundError as error:
             text = f"Kumo has no {kind.label} {self.job_id} any more."
             raise KumoJobVanishedError(text, job_id=self.job_id) from error
@@ -154,6 +173,7 @@ class KumoJobTrigger(BaseTrigger):
             "version": 1,
             "outcome": "gave_up",
             "job_id": self.job_id,
+            "tracking_url": None if self._last_seen is None else self._last_seen.tracking_url,
             "error_class": type(error).__name__,
             "error": str(error),
         }
@@ -173,7 +193,7 @@ class KumoJobTrigger(BaseTrigger):
                 await client.send(calls.update_tags(kind, self.job_id, cancel_tags()), budgets=_CANCEL_BUDGETS)
                 await self._confirm_cancelled(client, kind)
         except KumoError as error:
-            self.log.warning("%s may still be running in Kumo: %s", self.job_id, error)
+            self.log.warning("%s may still be running in Kumo, see %s: %s", self.job_id, self._page, error)
 
     async def _confirm_cancelled(self, client: AsyncKumoClient, kind: JobKind) -> None:
         deadline = time.monotonic() + _CONFIRM_SECONDS
@@ -183,9 +203,13 @@ class KumoJobTrigger(BaseTrigger):
                 self.log.info("%s %s ended as %s.", kind.label.capitalize(), job.id, job.status)
                 return
             if time.monotonic() > deadline:
-                self.log.warning("%s was to be cancelled and is still %s, see %s", job.id, job.status, job.tracking_url)
+                self.log.warning("%s was to be cancelled and is still %s, see %s", job.id, job.status, job.page)
                 return
             await asyncio.sleep(_CONFIRM_PAUSE)
+
+    @property
+    def _page(self) -> str:
+        return "its page" if self._last_seen is None else self._last_seen.page
 
     def _hook(self) -> Any:
         # Not at import: the hook is not needed to serialize a trigger, which is all that a worker does with it.

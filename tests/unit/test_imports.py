@@ -13,7 +13,9 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = sorted((REPOSITORY / "example_dags").glob("*.py"))
 TARGETS = [
     "airflow_provider_kumo.operators.kumo",
+    "airflow_provider_kumo.operators.gate",
     "airflow_provider_kumo.sensors.kumo",
+    "airflow_provider_kumo.task_groups.kumo",
     "airflow_provider_kumo.outputs",
     *(str(path) for path in EXAMPLES),
 ]
