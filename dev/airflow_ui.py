@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from playwright.sync_api import expect
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,28 +27,28 @@ class AirflowUi:
     # Connections
 
     def open_connection_form(self, connection_type: str) -> Locator:
-        """Open the form for a new connection of a type, every panel but the JSON unfolded, and return it."""
+        """Open the form for a new connection of a type, "Extra Fields" unfolded, and return it."""
         self.page.goto(f"{self.origin}/connections")
         self.page.get_by_role("button", name="Add Connection").first.click()
         form = self.page.get_by_role("dialog")
         form.get_by_role("combobox", name="Connection Type").fill(connection_type)
         self.page.get_by_role("option", name=connection_type, exact=True).click()
-        form.get_by_role("button", name="Extra Fields", exact=True).click()
-        form.get_by_role("region", name="Extra Fields", exact=True).wait_for()
+        self.unfold(form, "Extra Fields")
         return form
 
     def labels(self, panel: Locator) -> list[str]:
         """Return the labels of the fields in a panel."""
         return [label.strip() for label in panel.locator("label[data-part=label]").all_inner_texts()]
 
-    def panel(self, form: Locator, name: str) -> Locator:
-        """Return an unfolded panel of the form."""
-        return form.get_by_role("region", name=name, exact=True)
-
     def unfold(self, form: Locator, name: str) -> None:
         """Unfold a panel of the form, which folds the one that was open."""
-        form.get_by_role("button", name=name, exact=True).click()
-        self.panel(form, name).wait_for()
+        button = form.get_by_role("button", name=name, exact=True)
+        button.click()
+        expect(button).to_have_attribute("aria-expanded", "true")
+
+    def panel(self, form: Locator) -> Locator:
+        """Return the unfolded panel of the form."""
+        return form.locator("[data-scope=accordion][data-part=item-content][data-state=open]")
 
     def save_connection(self, form: Locator) -> None:
         """Press Save and wait until Airflow has the connection."""
