@@ -86,6 +86,8 @@ class Pictures:
         self.page.get_by_role("button", name=re.compile("Show Graph")).click()
         expect(self.page.get_by_test_id("rf__wrapper")).to_contain_text("predict")
         self.keep("dag-graph")
+        # Airflow remembers the choice, and the graph would take the room of what comes next.
+        self.page.get_by_role("button", name=re.compile("Show Grid")).click()
         self.kumo.release(job_id)
         self._window(900, 1000)
         self.page.goto(f"{self.kumo.origin}/jobs/{job_id}")
@@ -95,10 +97,11 @@ class Pictures:
     def finished(self) -> None:
         """Look at the log and the result."""
         self.airflow.wait_for_run(DAG_ID, RUN_ID, seconds=300)
-        self._window(1280, 860)
+        self._window(1280, 760)
         self.ui.open_task(DAG_ID, RUN_ID, "retrain")
         expect(self.ui.log()).to_contain_text(re.compile(r"auroc +0"))
         self.keep("task-log")
+        self._window(1280, 1150)
         self.ui.open_task(DAG_ID, RUN_ID, "retrain", tab="xcom")
         self.page.get_by_role("button", name="Expand all extra JSON").click()
         expect(self.page.get_by_role("row", name="return_value")).to_contain_text("auroc")

@@ -39,8 +39,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
 
 def open_form(page: Page, airflow: AirflowStack) -> None:
     page.goto(f"{airflow.origin}/connection/add")
-    page.locator("#s2id_conn_type").click()
-    page.keyboard.type("Kumo")
+    page.locator("#conn_type + .select2").click()
+    page.locator(".select2-search__field").fill("Kumo")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Kumo host")).to_be_visible()
 
