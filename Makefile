@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit faults lint format install kumo-clients pins pins-kumoai clean distclean
+.PHONY: help demo test test-unit test-all faults lint format install kumo-clients pins pins-kumoai clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -29,6 +29,7 @@ help:
 	@echo '                KUMO_API_KEY=... [KUMO_HOST=...] PQUERY=...: the same DAG on your Kumo'
 	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
 	@echo 'make test-unit  the fast ones'
+	@echo 'make test-all   the tests on every Airflow of the list below; AIRFLOWS="2.11.2 3.0.6" picks some'
 	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
 	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
 	@echo 'make lint       ruff and mypy; make format applies what ruff can'
@@ -46,6 +47,12 @@ test: install kumo-clients
 
 test-unit: install
 	@exec $(PY) -m pytest tests/unit $(ARGS)
+
+AIRFLOWS ?= $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/airflow-*.txt))
+
+test-all:
+	@$(MAKE) install AIRFLOW=$(DEFAULT_AIRFLOW)
+	@exec .venv/bin/python -m dev.test_all $(AIRFLOWS) --default $(DEFAULT_AIRFLOW) --pytest='$(ARGS)'
 
 # The table of docs/reliability.md is written with WRITE=1.
 TIMES ?= 20
@@ -75,13 +82,13 @@ install: $(VENV)/.package
 $(VENV)/.pins: $(PINS) dev/install.sh
 	@echo 'Installing Airflow $(AIRFLOW) into $(VENV) (once, about a minute)'
 	@dev/install.sh $(VENV) $(PINS) .cache/logs/install-$(AIRFLOW).log
-	@$(PY) -m pip check >.cache/logs/check.log 2>&1 || { cat .cache/logs/check.log; echo '$(PINS) is not complete: make pins'; exit 1; }
+	@$(PY) -m pip check >.cache/logs/check-$(AIRFLOW).log 2>&1 || { cat .cache/logs/check-$(AIRFLOW).log; echo '$(PINS) is not complete: make pins'; exit 1; }
 	@touch $@
 
 # hatchling is among the pins: without build isolation nothing else is downloaded.
 $(VENV)/.package: $(VENV)/.pins pyproject.toml airflow_provider_kumo/__init__.py
 	@$(PY) -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable . \
-		>.cache/logs/package.log 2>&1 || { cat .cache/logs/package.log; exit 1; }
+		>.cache/logs/package-$(AIRFLOW).log 2>&1 || { cat .cache/logs/package-$(AIRFLOW).log; exit 1; }
 	@touch $@
 
 # Kumo's own client and three versions of its schema, for the contract tests; see requirements/README.md.

@@ -14,12 +14,15 @@ class Watch:
 
     :param poll_interval: seconds between two looks, or None to space them by the job's age.
     :param deadline: POSIX time in seconds after which a job that has not ended is given up, or None.
+    :param taken_over: whether another process has watched the job before, and has said what this one finds first.
     """
 
-    def __init__(self, *, poll_interval: float | None, deadline: float | None) -> None:
+    def __init__(self, *, poll_interval: float | None, deadline: float | None, taken_over: bool = False) -> None:
         self._poll_interval = poll_interval
         self._deadline = deadline
-        self._last_said: str | None = None
+        self._taken_over = taken_over
+        self._last_stage: str | None = None
+        self._last_line: str | None = None
 
     @staticmethod
     def wants_progress(job: Job) -> bool:
@@ -27,15 +30,20 @@ class Watch:
         return job.status == JobStatus.RUNNING
 
     def news(self, job: Job, progress: Progress | None) -> str | None:
-        """Return a line for the log if the job has moved since the last look, else None.
+        """Return a line for the log if a job that has not ended has moved since the last look, else None.
 
-        :param progress: how far it has come, if that was asked.
+        How a job has ended is told by whoever ends the task.
+
+        :param progress: how far it has come, if that is known: without it only another stage is news.
         """
-        line = ", ".join(part for part in (_stage(job), progress.describe() if progress else "") if part)
-        if line == self._last_said:
+        stage = _stage(job)
+        line = ", ".join(part for part in (stage, progress.describe() if progress else "") if part)
+        if job.is_terminal or line == self._last_line or (progress is None and stage == self._last_stage):
             return None
-        self._last_said = line
-        return f"{job.kind.label.capitalize()} {job.id}: {line}"
+        first = self._last_line is None
+        self._last_stage, self._last_line = stage, line
+        name = f"{job.kind.label.capitalize()} {job.id}"
+        return f"Another triggerer waits now. {name}: {line}" if first and self._taken_over else f"{name}: {line}"
 
     def pause(self, job: Job, *, now: float) -> float | None:
         """Return the seconds until the next look at a job that has not ended, or None if its time is up.
@@ -51,6 +59,6 @@ class Watch:
 
 
 def _stage(job: Job) -> str:
-    if job.stage is None or job.is_terminal:
+    if job.stage is None:
         return job.status
     return f"{job.status}, {job.stage}" + (f" ({job.stage_detail})" if job.stage_detail else "")

@@ -32,9 +32,13 @@ def test_only_what_has_changed_is_news():
         "Training job trainingjob-1: QUEUED",
         "Training job trainingjob-1: RUNNING, Data Ingestion (Ingesting 3 tables)",
         "Training job trainingjob-1: RUNNING, Training, 25 %, 1 of 4 trials",
-        "Training job trainingjob-1: RUNNING, Training",
-        "Training job trainingjob-1: DONE",
     ]
+
+
+def test_who_takes_over_says_so_once():
+    watch = Watch(poll_interval=None, deadline=None, taken_over=True)
+    assert watch.news(job("QUEUED"), None) == "Another triggerer waits now. Training job trainingjob-1: QUEUED"
+    assert watch.news(job(), None) == "Training job trainingjob-1: RUNNING"
 
 
 @pytest.mark.parametrize(
