@@ -14,7 +14,8 @@ class Watch:
 
     :param poll_interval: seconds between two looks, or None to space them by the job's age.
     :param deadline: POSIX time in seconds after which a job that has not ended is given up, or None.
-    :param taken_over: whether another process has watched the job before, and has said what this one finds first.
+    :param taken_over: whether another process may have watched the job before: the first line then says so, since it
+        may be one that is in the log already.
     """
 
     def __init__(self, *, poll_interval: float | None, deadline: float | None, taken_over: bool = False) -> None:
@@ -43,7 +44,9 @@ class Watch:
         first = self._last_line is None
         self._last_stage, self._last_line = stage, line
         name = f"{job.kind.label.capitalize()} {job.id}"
-        return f"Another triggerer waits now. {name}: {line}" if first and self._taken_over else f"{name}: {line}"
+        if first and self._taken_over:
+            return f"Waiting goes on. {name}: {line}." + (f" See {job.tracking_url}" if job.tracking_url else "")
+        return f"{name}: {line}"
 
     def pause(self, job: Job, *, now: float) -> float | None:
         """Return the seconds until the next look at a job that has not ended, or None if its time is up.

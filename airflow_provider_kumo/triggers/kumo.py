@@ -30,8 +30,9 @@ _CANCEL_BUDGETS = Budgets(service=15.0, refused_key=0.0)
 _CONFIRM_SECONDS = 20.0
 _CONFIRM_PAUSE = 1.0
 _AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
-# A trigger that starts longer after its task has deferred than Airflow needs to pick it up has been started before.
-_PICKED_UP_WITHIN = 15.0
+# A trigger that starts longer after its task has deferred than a triggerer needs to pick it up was probably started
+# before, in another triggerer.
+_PICKED_UP_WITHIN = 5.0
 # The event loop itself holds tasks only weakly.
 _cancelling: set[asyncio.Task[None]] = set()
 
@@ -60,8 +61,8 @@ class KumoJobTrigger(BaseTrigger):
     :param deadline: POSIX time in seconds at which to give up; None for never.
     :param cancel_on_kill: whether to cancel the job when a person marks the waiting task failed or successful, or
         clears it. A restart or shutdown of the triggerer never cancels.
-    :param deferred_at: POSIX time in seconds at which the task began to wait; None if that is not known. The log of a
-        trigger that starts much later says that another triggerer waits now.
+    :param deferred_at: POSIX time in seconds at which the task began to wait, or None. A trigger that starts much later
+        was taken over from another triggerer: what it finds first may be in the log already.
     """
 
     def __init__(
@@ -275,10 +276,11 @@ class KumoJobSensorTrigger(KumoJobTrigger):
 
     async def _first_look(self, client: AsyncKumoClient, kind: JobKind, interval: float | None) -> Job:
         if self._is_taken_over():
-            return await super()._first_look(client, kind, interval)
-        job = await client.send(calls.get_job(kind, self.job_id))
-        if not job.is_terminal:
-            self.log.info("%s", opening_line(job))
+            job = await super()._first_look(client, kind, interval)
+        else:
+            job = await client.send(calls.get_job(kind, self.job_id))
+            if not job.is_terminal:
+                self.log.info("%s", opening_line(job))
         await self._push_link(job)
         return job
 

@@ -146,7 +146,7 @@ class TestTheTriggerOfASensorThatNoWorkerHasStarted:
 
     def test_its_timeout_counts_from_the_tasks_start(self, kumo_emulator: LocalKumo, told: Any) -> None:
         job_id = _held(kumo_emulator)
-        event, log, xcoms = told(job_id=job_id, waited=9.5, timeout=10.0)
+        event, log, xcoms = told(job_id=job_id, waited=2.0, timeout=2.5)
         assert event["outcome"] == "timed_out"
         link = f"{kumo_emulator.origin}/jobs/{job_id}"
         assert xcoms == {"tracking_url": link}
@@ -156,9 +156,10 @@ class TestTheTriggerOfASensorThatNoWorkerHasStarted:
         self, kumo_emulator: LocalKumo, told: Any
     ) -> None:
         job_id = _held(kumo_emulator)
-        _, log, _ = told(job_id=job_id, waited=59.5)
-        assert log.count(f"Another triggerer waits now. Training job {job_id}: ") == 1
+        _, log, xcoms = told(job_id=job_id, waited=59.5)
+        assert log.count(f"Waiting goes on. Training job {job_id}: ") == 1
         assert "Waiting for" not in log
+        assert xcoms == {"tracking_url": f"{kumo_emulator.origin}/jobs/{job_id}"}
 
     @pytest.mark.parametrize(
         ("job_id", "error"), [("trainingjob-nothere", "KumoNotFoundError"), ("my job", "KumoArgumentError")]

@@ -37,7 +37,8 @@ def test_only_what_has_changed_is_news():
 
 def test_who_takes_over_says_so_once():
     watch = Watch(poll_interval=None, deadline=None, taken_over=True)
-    assert watch.news(job("QUEUED"), None) == "Another triggerer waits now. Training job trainingjob-1: QUEUED"
+    first = job("QUEUED", tracking_url="https://kumo/1")
+    assert watch.news(first, None) == "Waiting goes on. Training job trainingjob-1: QUEUED. See https://kumo/1"
     assert watch.news(job(), None) == "Training job trainingjob-1: RUNNING"
 
 
