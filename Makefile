@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit test-all faults lint format install kumo-clients pins pins-kumoai clean distclean
+.PHONY: help demo test test-unit faults docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -32,7 +32,10 @@ help:
 	@echo 'make test-all   the tests on every Airflow of the list below; AIRFLOWS="2.11.2 3.0.6" picks some'
 	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
 	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
+	@echo 'make docs       the site into site/, with every link checked; make docs-serve shows it: DOCS_PORT=8000'
 	@echo 'make lint       ruff and mypy; make format applies what ruff can'
+	@echo 'make hooks      the checks of make lint before each commit'
+	@echo 'make dist       wheel and sdist into dist/; make test-dist installs the wheel into every Airflow'
 	@echo 'make pins       renew the pinned versions (requirements/README.md)'
 	@echo 'make clean      remove what runs leave; make distclean also the environments'
 	@echo
@@ -50,6 +53,7 @@ test-unit: install
 
 AIRFLOWS ?= $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/airflow-*.txt))
 
+.PHONY: test-all
 test-all:
 	@$(MAKE) install AIRFLOW=$(DEFAULT_AIRFLOW)
 	@exec .venv/bin/python -m dev.test_all $(AIRFLOWS) --default $(DEFAULT_AIRFLOW) --pytest='$(ARGS)'
@@ -67,15 +71,58 @@ $(VENV)/.faults: requirements/faults.txt $(VENV)/.pins
 	@dev/install.sh $(VENV) $< .cache/logs/install-faults.log
 	@touch $@
 
-lint: install
+# Material for MkDocs announces its successor at every start.
+export NO_MKDOCS_2_WARNING := 1
+DOCS_PORT ?= 8000
+
+docs: .venv-docs/.pins
+	@mkdir -p .cache/logs
+	@.venv-docs/bin/python -m mkdocs build --strict >.cache/logs/docs.log 2>&1 || { cat .cache/logs/docs.log; exit 1; }
+	@echo 'site/: built, and every link leads somewhere'
+
+docs-serve: .venv-docs/.pins
+	@exec .venv-docs/bin/python -m mkdocs serve --dev-addr 127.0.0.1:$(DOCS_PORT)
+
+.venv-docs/.pins: requirements/docs.txt dev/install.sh
+	@echo 'Installing MkDocs into .venv-docs (once)'
+	@dev/install.sh .venv-docs requirements/docs.txt .cache/logs/install-docs.log
+	@touch $@
+
+.PHONY: lint-ruff lint-types hooks dist test-dist pins-release
+
+# The hooks of .pre-commit-config.yaml are lint-ruff and lint-types.
+lint: lint-ruff lint-types
+
+lint-ruff: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+lint-types: install
 	$(PY) -m mypy
 	$(PY) -m mypy --strict -p dev
+
+hooks: .venv-release/.pins
+	@.venv-release/bin/python -m pre_commit install
 
 format: install
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+# Without build isolation, so nothing is downloaded. What a tag asks for is checked last: the files of an untagged
+# commit are good for trying out.
+dist: .venv-release/.pins
+	@rm -rf dist
+	@.venv-release/bin/python -m hatchling build -d dist
+	@.venv-release/bin/python -m twine check --strict dist/*
+	@.venv-release/bin/python -m dev.release
+
+test-dist: dist
+	@exec .venv-release/bin/python -m pytest tests/release $(ARGS)
+
+.venv-release/.pins: requirements/release.txt dev/install.sh
+	@echo 'Installing the tools of a release into .venv-release (once)'
+	@dev/install.sh .venv-release requirements/release.txt .cache/logs/install-release.log
+	@touch $@
 
 install: $(VENV)/.package
 
@@ -111,9 +158,16 @@ pins:
 pins-kumoai:
 	@dev/pins.sh requirements/kumoai.txt kumoai
 
+pins-docs:
+	@dev/pins.sh requirements/docs.txt mkdocs mkdocs-material 'mkdocstrings[python]' ruff
+
+pins-release:
+	@dev/pins.sh requirements/release.txt -c requirements/airflow-$(DEFAULT_AIRFLOW).txt \
+		hatchling hatch-fancy-pypi-readme twine 'readme-renderer[md]' uv pytest pytest-asyncio jsonschema mypy types-requests pre-commit
+
 clean:
-	rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-kumoai
+	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release

@@ -28,7 +28,9 @@ from airflow_provider_kumo.sensors.kumo import KumoJobSensor
 
 REPOSITORY = Path(__file__).parent.parent.parent
 README = (REPOSITORY / "README.md").read_text()
-PAGES = ("README.md", "CHANGELOG.md", "docs/architecture.md")
+PAGES = sorted(
+    page.relative_to(REPOSITORY).as_posix() for page in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"))
+)
 SHARED = "and, like KumoBatchPredictOperator:"
 
 
