@@ -99,7 +99,7 @@ lint-ruff: install
 
 lint-types: install
 	$(PY) -m mypy
-	$(PY) -m mypy --strict -p dev
+	$(PY) -m mypy --strict -p dev -p benchmarks
 
 hooks: .venv-release/.pins
 	@.venv-release/bin/python -m pre_commit install
@@ -117,7 +117,7 @@ dist: .venv-release/.pins
 	@.venv-release/bin/python -m dev.release
 
 test-dist: dist
-	@exec .venv-release/bin/python -m pytest tests/release $(ARGS)
+	@exec .venv-release/bin/python -m pytest -n 2 --dist loadgroup tests/release $(ARGS)
 
 .venv-release/.pins: requirements/release.txt dev/install.sh
 	@echo 'Installing the tools of a release into .venv-release (once)'
@@ -163,7 +163,7 @@ pins-docs:
 
 pins-release:
 	@dev/pins.sh requirements/release.txt -c requirements/airflow-$(DEFAULT_AIRFLOW).txt \
-		hatchling hatch-fancy-pypi-readme twine 'readme-renderer[md]' uv pytest pytest-asyncio jsonschema mypy types-requests pre-commit
+		hatchling hatch-fancy-pypi-readme twine 'readme-renderer[md]' uv pytest pytest-asyncio pytest-xdist jsonschema mypy types-requests pre-commit
 
 clean:
 	rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site

@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 import weakref
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 import certifi
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _CHUNK = 64 * 1024
 _DNS_TTL = 300
+# For each Kumo and event loop. Enough for a thousand answers a second at 100 ms each; more requests than that wait.
+_CONNECTIONS = 100
 
 
 class AsyncKumoClient:
@@ -44,6 +46,7 @@ class AsyncKumoClient:
         self._load_config = load_config
         self._log = log
         self._lease: _Lease | None = None
+        self._last_url: tuple[Call[Any], URL] | None = None
 
     async def __aenter__(self) -> Self:
         self._lease = await _lease(await self._load_config())
@@ -96,16 +99,16 @@ class AsyncKumoClient:
         config = await self._load_config()
         if config != self.config:
             new = await _lease(config)
-            old, self._lease = self._lease, new
+            old, self._lease, self._last_url = self._lease, new, None
             if old is not None:
                 await old.give_back()
 
     async def _attempt(self, call: Call[T]) -> T:
-        config, session = self._open_lease.config, self._open_lease.session
-        url = URL(config.url(call.path), encoded=True).update_query(config.query(call.path, call.query))
+        lease = self._open_lease
+        config = lease.config
         try:
-            async with session.request(
-                call.method, url, json=call.json, proxy=self._open_lease.proxy, allow_redirects=False
+            async with lease.session.request(
+                call.method, self._url(call, config), json=call.json, proxy=lease.proxy, allow_redirects=False
             ) as response:
                 body = await _read(response, limit=body_limit(call, response.status))
                 return read_answer(call, config, response.status, response.headers, body)
@@ -119,6 +122,13 @@ class AsyncKumoClient:
             raise unreadable(call, config, "its answer too slowly") from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(call, config, error, reached=True) from None
+
+    def _url(self, call: Call[Any], config: KumoConfig) -> URL:
+        """Return the URL of a call. Who waits sends the same call again and again, so the last one is kept."""
+        if self._last_url is None or self._last_url[0] is not call:
+            url = URL(config.url(call.path), encoded=True).update_query(config.query(call.path, call.query))
+            self._last_url = (call, url)
+        return self._last_url[1]
 
 
 class _Shared:
@@ -192,7 +202,7 @@ async def _open_session(config: KumoConfig) -> aiohttp.ClientSession:
         # Reading a bundle takes tens of milliseconds, which other triggers would feel.
         trust = await asyncio.to_thread(_trust, config)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=trust, ttl_dns_cache=_DNS_TTL),
+        connector=aiohttp.TCPConnector(ssl=trust, limit=_CONNECTIONS, ttl_dns_cache=_DNS_TTL),
         headers=config.headers,
         timeout=aiohttp.ClientTimeout(
             total=config.connect_timeout + config.read_timeout, sock_connect=config.connect_timeout
@@ -229,9 +239,14 @@ def _proxy(config: KumoConfig) -> str | None:
 
 async def _read(response: aiohttp.ClientResponse, *, limit: int) -> bytes:
     """Read a body, at most one byte over the limit; the session's total timeout bounds how long it may trickle."""
-    body = bytearray()
+    content = response.content
+    chunk = await content.readany()
+    if content.at_eof() and len(chunk) <= limit:
+        # Nearly every answer has come in one piece.
+        return chunk
+    body = bytearray(chunk)
     while len(body) <= limit:
-        chunk = await response.content.read(_CHUNK)
+        chunk = await content.read(_CHUNK)
         if not chunk:
             break
         body += chunk

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -82,12 +83,26 @@ class KumoConfig:
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc}"
 
+    @property
+    def tenant(self) -> str | None:
+        """The customer id, which Kumo's cloud has in its host names and before the colon of its keys."""
+        host = urlsplit(self.base_url).hostname or ""
+        if host.endswith(_KUMO_CLOUD):
+            return host.removesuffix(_KUMO_CLOUD)
+        customer_id, separator, _ = self.secret.partition(":")
+        is_key = self.auth_type is AuthType.API_KEY and separator and _CUSTOMER_ID.fullmatch(customer_id)
+        return customer_id if is_key else None
+
     def without_secret(self, text: bytes) -> bytes:
         """Return a text with every occurrence of the secret masked, as it is and as JSON writes it."""
-        written = json.dumps(self.secret)[1:-1]
-        for form in {self.secret, written, written.replace("/", "\\/")}:
-            text = text.replace(form.encode(), b"***")
+        for form in self._written_secret:
+            text = text.replace(form, b"***")
         return text
+
+    @cached_property
+    def _written_secret(self) -> frozenset[bytes]:
+        written = json.dumps(self.secret)[1:-1]
+        return frozenset(form.encode() for form in (self.secret, written, written.replace("/", "\\/")))
 
     def url(self, path: str) -> str:
         """Return the URL of a call's path."""
@@ -270,8 +285,8 @@ def _flag(extra: Mapping[str, Any], key: str, *, default: bool) -> bool:
     value = extra.get(key)
     if value is None or value == "":
         return default
-    # A connection URI carries every extra as text.
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    # A connection URI carries every extra as text; the Test button of Airflow 2.11 sends "y" for a ticked box.
+    known = {"true": True, "1": True, "yes": True, "y": True, "false": False, "0": False, "no": False, "n": False}
     flag = known.get(str(value).lower())
     if flag is None:
         raise KumoConfigurationError(f"its {key} is {value!r}; it must be true or false.")

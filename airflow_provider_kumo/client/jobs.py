@@ -137,12 +137,28 @@ class Job:
         """Whether the job has ended. A status that we do not know is not an end."""
         return self.status in _TERMINAL
 
+    @property
+    def model_id(self) -> str | None:
+        """The training job whose model it is about: of a training, the job itself."""
+        return self.id if self.kind is JobKind.TRAINING else self.training_job_id
+
     def age(self, *, now: float) -> float:
         """Return the seconds since the job was created, 0 if that is unknown or in the future.
 
         :param now: POSIX time in seconds.
         """
         return 0.0 if self.created_at is None else max(0.0, now - self.created_at.timestamp())
+
+    def running_for(self, *, now: float) -> float:
+        """Return the seconds since the job began to run; until then, since it was created.
+
+        From Kumo's own times, so that a triggerer that takes a job over knows its age.
+
+        :param now: POSIX time in seconds.
+        """
+        if self.status == JobStatus.RUNNING and self.started_at is not None:
+            return max(0.0, now - self.started_at.timestamp())
+        return self.age(now=now)
 
     def result(self) -> dict[str, Any]:
         """Return what an operator returns: flat, clean JSON, the same in every mode."""
@@ -206,7 +222,8 @@ class Job:
 
         :param base_url: the configured base URL.
         """
-        return replace(self, tracking_url=_on_origin(self.tracking_url, base_url))
+        url = _on_origin(self.tracking_url, base_url)
+        return self if url == self.tracking_url else replace(self, tracking_url=url)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -310,6 +310,24 @@ def check_count(argument: str, value: Any) -> int | None:
     return int(number)
 
 
+def check_bounds(argument: str, value: Any) -> dict[str, float]:
+    """Return a bound for each metric that is named; none if there are no bounds.
+
+    :raises KumoArgumentError: it is no dict of names to numbers, or an empty one.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not value:
+        raise _wrong(argument, value, "a dict of at least one metric's name to a number")
+    bounds = {}
+    for name, text in value.items():
+        number = _number(text)
+        if not isinstance(name, str) or number is None:
+            raise _wrong(f"{argument}[{name!r}]", text, "a number, by the name of a metric")
+        bounds[name] = number
+    return bounds
+
+
 def check_flag(argument: str, value: Any) -> bool:
     """Return True or False; their texts count too, because templates render text.
 

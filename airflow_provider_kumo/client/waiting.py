@@ -48,7 +48,7 @@ def look_again(client: KumoClient, job: Job) -> Job:
 def tell(client: KumoClient, job: Job, watch: Watch, *, log: Log) -> None:
     """Write to the log what has changed about a job."""
     progress: Progress | None = None
-    if watch.wants_progress(job):
+    if watch.wants_progress(job, now=time.time()):
         try:
             progress = client.send(calls.get_progress(job.kind, job.id), budgets=ONE_TRY)
         except KumoError as error:

@@ -5,8 +5,12 @@ The worker's loop and the trigger's loop differ only in how they send and sleep;
 
 from __future__ import annotations
 
-from airflow_provider_kumo.client.jobs import Job, JobStatus, Progress
-from airflow_provider_kumo.client.policy import next_look
+from typing import TYPE_CHECKING
+
+from airflow_provider_kumo.client.policy import is_progress_due, next_look
+
+if TYPE_CHECKING:
+    from airflow_provider_kumo.client.jobs import Job, Progress
 
 
 class Watch:
@@ -22,31 +26,41 @@ class Watch:
         self._poll_interval = poll_interval
         self._deadline = deadline
         self._taken_over = taken_over
-        self._last_stage: str | None = None
-        self._last_line: str | None = None
+        self._said_stage: str | None = None
+        self._said_progress = ""
+        self._asked_stage: str | None = None
+        self._asked_age = 0.0
 
-    @staticmethod
-    def wants_progress(job: Job) -> bool:
-        """Tell whether asking for the job's progress can bring news: only a running job moves."""
-        return job.status == JobStatus.RUNNING
+    def wants_progress(self, job: Job, *, now: float) -> bool:
+        """Tell whether the job's progress is worth a request of its own now; if so, it counts as asked.
+
+        Whether and when the job ends is in the job itself, so this is for the log alone.
+
+        :param now: POSIX time in seconds.
+        """
+        is_new_stage = job.stage != self._asked_stage
+        if not is_progress_due(job, now=now, last_age=None if is_new_stage else self._asked_age):
+            return False
+        self._asked_stage, self._asked_age = job.stage, job.running_for(now=now)
+        return True
 
     def news(self, job: Job, progress: Progress | None) -> str | None:
         """Return a line for the log if a job that has not ended has moved since the last look, else None.
 
         How a job has ended is told by whoever ends the task.
 
-        :param progress: how far it has come, if that is known: without it only another stage is news.
+        :param progress: how far it has come, if that was asked.
         """
         stage = _stage(job)
-        line = ", ".join(part for part in (stage, progress.describe() if progress else "") if part)
-        if job.is_terminal or line == self._last_line or (progress is None and stage == self._last_stage):
+        said = progress.describe() if progress else ""
+        if job.is_terminal or (stage == self._said_stage and said in ("", self._said_progress)):
             return None
-        first = self._last_line is None
-        self._last_stage, self._last_line = stage, line
-        name = f"{job.kind.label.capitalize()} {job.id}"
+        first = self._said_stage is None
+        self._said_stage, self._said_progress = stage, said or self._said_progress
+        line = f"{job.kind.label.capitalize()} {job.id}: {', '.join(part for part in (stage, said) if part)}"
         if first and self._taken_over:
-            return f"Waiting goes on. {name}: {line}." + (f" See {job.tracking_url}" if job.tracking_url else "")
-        return f"{name}: {line}"
+            return f"Waiting goes on. {line}." + (f" See {job.tracking_url}" if job.tracking_url else "")
+        return line
 
     def pause(self, job: Job, *, now: float) -> float | None:
         """Return the seconds until the next look at a job that has not ended, or None if its time is up.

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_kumo.client import calls
+from airflow_provider_kumo import connection_form
 from airflow_provider_kumo.client.config import EXTRA_FIELDS, KumoConfig, config_from_connection
-from airflow_provider_kumo.client.errors import KumoError
-from airflow_provider_kumo.client.policy import ONE_TRY, Budgets
+from airflow_provider_kumo.client.errors import KumoConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_kumo.client import calls
     from airflow_provider_kumo.client.aio import AsyncKumoClient
+    from airflow_provider_kumo.client.policy import Budgets
     from airflow_provider_kumo.client.sync import KumoClient
 
 T = TypeVar("T")
+
+# The Test button of Airflow 2.11 sends each field under both names; what it saves has the plain ones only.
+_TWINS = frozenset(f"extra__kumo__{name}" for name in EXTRA_FIELDS)
 
 
 class KumoHook(BaseHook):
@@ -76,27 +79,26 @@ class KumoHook(BaseHook):
         return self.get_conn().send(call, budgets=budgets)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check the key with the same request as Kumo's own client does. Returns whether it is good, and a sentence."""
+        """Check the connection within seconds. Returns whether it is good, and a sentence for a reader."""
+        from airflow_provider_kumo.client.check import check, one_sentence
+
         try:
-            with self.new_client() as client:
-                started = time.monotonic()
-                count = client.send(calls.list_connectors(), budgets=ONE_TRY)
-                took = time.monotonic() - started
-                return True, f"Kumo at {client.config.origin} takes the key ({count} connectors, {took * 1000:.0f} ms)."
-        except KumoError as error:
-            return False, str(error)
+            config = self._load_config()
+        except KumoConfigurationError as error:
+            # The Test button gives the connection a random id, which tells nobody anything.
+            told = str(error).removeprefix(f"Connection {self.kumo_conn_id!r}: ")
+            return False, one_sentence(f"The connection cannot be used: {told}")
+        return check(config, log=self.log)
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the fields of the connection form for Airflow before 3.2; later ones read the provider's metadata."""
+        return connection_form.widgets_before_airflow_3_2()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the connection form for Airflow before 3.2; later ones read the provider's metadata."""
-        return {
-            "hidden_fields": ["login", "schema", "port"],
-            "relabeling": {"password": "API key", "host": "Kumo host"},
-            "placeholders": {
-                "host": "empty: https://<customer id of the key>.kumoai.cloud/api",
-                "password": "<customer id>:<secret>",
-            },
-        }
+        """Return the rest of the connection form for Airflow before 3.2."""
+        return connection_form.behaviour_before_airflow_3_2()
 
     def _load_config(self) -> KumoConfig:
         connection = self.get_connection(self.kumo_conn_id)
@@ -115,7 +117,7 @@ class KumoHook(BaseHook):
             password=connection.password,
             extra=extra,
         )
-        if unknown := sorted(set(extra) - EXTRA_FIELDS):
+        if unknown := sorted(set(extra) - EXTRA_FIELDS - _TWINS):
             self.log.warning(
                 "Connection %r: unknown extras, which do nothing: %s", self.kumo_conn_id, ", ".join(unknown)
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_kumo.arguments import PARTITION, check_settled, default_deferrable, is_settled
+from airflow_provider_kumo.assets import describe_outlets
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of, timeout_of
 from airflow_provider_kumo.client.errors import (
@@ -154,6 +155,7 @@ class _KumoJobOperator(_KumoOperator):
         client = self._hook().get_conn()
         job = self._find_or_submit(client, context)
         if not self.wait_for_completion:
+            describe_outlets(self.outlets, context, job)
             if self.durable:
                 mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
             return job.result()
@@ -235,6 +237,7 @@ class _KumoJobOperator(_KumoOperator):
             raise AirflowSkipException(str(error))
         if error is not None:
             raise error
+        describe_outlets(self.outlets, context, job)
         if self.durable:
             mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))
         return job.result()
@@ -447,6 +450,10 @@ class KumoBatchPredictOperator(_KumoJobOperator):
         if self.pquery_id is not None:
             check_id("pquery_id", self.pquery_id)
         self._body(self.training_job_id or _NEWEST)
+        for index, output in enumerate(self.outputs or ()):
+            # Airflow renders no values that a task group is mapped over, and no results of tasks.
+            if not is_settled(output):
+                raise KumoArgumentError(f"outputs[{index}]: a template in it was not rendered: {output}")
 
     def _arguments(self) -> dict[str, Any]:
         # With a query, the fingerprint must not depend on which model is the newest when the task is tried again.

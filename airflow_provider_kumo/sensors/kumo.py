@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_kumo.arguments import as_template, check_settled, default_deferrable, is_settled
+from airflow_provider_kumo.assets import describe_outlets
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of, opening_line, timeout_of
 from airflow_provider_kumo.client.errors import KumoArgumentError, KumoError, revive
@@ -125,7 +126,7 @@ class KumoJobSensor(BaseSensorOperator):
         try:
             _, job = self._look(context)
             if job.is_terminal:
-                return self._finish(job)
+                return self._finish(job, context)
         except AirflowFailException as error:
             # Airflow does this for a poke and for a resumed task, but not for a deferrable sensor's first look.
             if self.soft_fail or self.never_fail:
@@ -153,7 +154,7 @@ class KumoJobSensor(BaseSensorOperator):
 
         client, job = self._look(context)
         if job.is_terminal:
-            return PokeReturnValue(is_done=True, xcom_value=self._finish(job))
+            return PokeReturnValue(is_done=True, xcom_value=self._finish(job, context))
         if not self._told and not self.reschedule:
             # A rescheduled sensor does not know whether its log has this line already.
             self.log.info("%s", opening_line(job))
@@ -174,7 +175,7 @@ class KumoJobSensor(BaseSensorOperator):
         if event["outcome"] == "timed_out":
             error = timeout_of(job, timeout=self.timeout, since="the sensor's start")
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
-        return self._finish(job)
+        return self._finish(job, context)
 
     def _look(self, context: Context) -> tuple[KumoClient, Job]:
         with told_to_airflow():
@@ -189,13 +190,14 @@ class KumoJobSensor(BaseSensorOperator):
             context["ti"].xcom_push(key=TRACKING_URL_KEY, value=job.tracking_url)
             self._pushed_url = job.tracking_url
 
-    def _finish(self, job: Job) -> dict[str, Any]:
+    def _finish(self, job: Job, context: Context) -> dict[str, Any]:
         for line in closing_lines(job, now=time.time()):
             self.log.info("%s", line)
         error: KumoError | None = error_of(job)
         if error is not None:
             # The sensor would find the same ended job in every further try.
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        describe_outlets(self.outlets, context, job)
         return job.result()
 
     def _hook(self) -> KumoHook:

@@ -144,27 +144,31 @@ class KumoJobTrigger(BaseTrigger):
 
     async def _first_look(self, client: AsyncKumoClient, kind: JobKind, interval: float | None) -> Job:
         await asyncio.sleep(self._within_deadline(first_look(kind, poll_interval=interval)))
-        return await self._look(client, kind)
+        return await self._look(client, calls.get_job(kind, self.job_id), kind)
 
     def _within_deadline(self, seconds: float) -> float:
         return seconds if self.deadline is None else min(seconds, max(0.0, self.deadline - time.time()))
 
     async def _watch(self, client: AsyncKumoClient, watch: Watch, job: Job) -> dict[str, Any]:
+        call, kind = calls.get_job(job.kind, self.job_id), job.kind
         while True:
-            progress = await self._progress(client, job) if watch.wants_progress(job) else None
+            now = time.time()
+            progress = await self._progress(client, job) if watch.wants_progress(job, now=now) else None
             if line := watch.news(job, progress):
                 self.log.info("%s", line)
             if job.is_terminal:
                 return {"version": 1, "outcome": "ended", "job": job.to_event()}
-            pause = watch.pause(job, now=time.time())
+            pause = watch.pause(job, now=now)
             if pause is None:
                 return {"version": 1, "outcome": "timed_out", "job": job.to_event()}
+            # A thousand waiting triggers hold a thousand of what is not let go here.
+            del job, progress, line
             await asyncio.sleep(pause)
-            job = await self._look(client, job.kind)
+            job = await self._look(client, call, kind)
 
-    async def _look(self, client: AsyncKumoClient, kind: JobKind) -> Job:
+    async def _look(self, client: AsyncKumoClient, call: calls.Call[Job], kind: JobKind) -> Job:
         try:
-            return await client.send(calls.get_job(kind, self.job_id), budgets=_WAIT_BUDGETS)
+            return await client.send(call, budgets=_WAIT_BUDGETS)
         except KumoNotFoundError as error:
             text = f"Kumo has no {kind.label} {self.job_id} any more."
             raise KumoJobVanishedError(text, job_id=self.job_id) from error

@@ -36,6 +36,14 @@ RESULT_KEYS = [
         ("kumo_retrain_then_predict", {"retrain", "predict"}),
         ("kumo_wait_for_job", {"which_job", "wait", "tell"}),
         ("kumo_many_queries", {f"{task}[{index}]" for task in ("retrain", "predict") for index in range(3)}),
+        (
+            "kumo_gated_queries",
+            {
+                f"each_query.{task}[{index}]"
+                for task in (*(f"retrain_and_predict.{name}" for name in ("retrain", "metric_gate", "predict")), "tell")
+                for index in (0, 1)
+            },
+        ),
     ],
 )
 def test_every_example_runs_as_it_stands(

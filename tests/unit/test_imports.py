@@ -13,7 +13,9 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = sorted((REPOSITORY / "example_dags").glob("*.py"))
 TARGETS = [
     "airflow_provider_kumo.operators.kumo",
+    "airflow_provider_kumo.operators.gate",
     "airflow_provider_kumo.sensors.kumo",
+    "airflow_provider_kumo.task_groups.kumo",
     "airflow_provider_kumo.outputs",
     *(str(path) for path in EXAMPLES),
 ]
@@ -73,12 +75,16 @@ def test_the_examples_load_the_operators(loaded, path):
     assert loaded[str(path)] & {"airflow_provider_kumo.operators.kumo", "airflow_provider_kumo.sensors.kumo"}
 
 
-def test_the_provider_metadata_loads_nothing_else_of_ours_or_of_airflow():
+def test_the_provider_metadata_loads_the_form_and_nothing_else_of_ours_or_of_airflow():
     (modules,) = told_by(
         "import json, sys, airflow_provider_kumo.get_provider_info\n"
         "print(json.dumps([name for name in sys.modules if 'kumo' in name or 'airflow' in name]))"
     )
-    assert set(modules) == {"airflow_provider_kumo", "airflow_provider_kumo.get_provider_info"}
+    ours = {
+        "airflow_provider_kumo",
+        *(f"airflow_provider_kumo.{name}" for name in ("connection_form", "get_provider_info")),
+    }
+    assert set(modules) == ours
 
 
 def test_there_are_examples_to_parse():

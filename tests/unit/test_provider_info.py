@@ -10,7 +10,6 @@ import airflow
 import jsonschema
 import pytest
 
-from airflow_provider_kumo.client.config import AuthType, config_from_connection
 from airflow_provider_kumo.get_provider_info import get_provider_info
 from airflow_provider_kumo.hooks.kumo import KumoHook
 
@@ -52,26 +51,6 @@ def test_every_class_that_is_named_is_there(path):
     assert inspect.isclass(getattr(import_module(module), name))
 
 
-def test_the_connection_form_is_the_same_before_and_after_airflow_3_2():
+def test_the_connection_type_is_the_hooks():
     assert CONNECTION_TYPE["connection-type"] == KumoHook.conn_type
     assert CONNECTION_TYPE["hook-name"] == KumoHook.hook_name
-    behaviour = {key.replace("-", "_"): value for key, value in CONNECTION_TYPE["ui-field-behaviour"].items()}
-    assert behaviour == KumoHook.get_ui_field_behaviour()
-
-
-def test_every_field_of_the_form_is_read_and_its_default_is_the_clients():
-    defaults = {name: field["schema"].get("default") for name, field in CONNECTION_TYPE["conn-fields"].items()}
-    common = {"conn_id": "x", "host": None, "port": None, "schema": None, "password": "acme:x"}
-    assert config_from_connection(**common, extra=defaults) == config_from_connection(**common, extra={})
-    for name in defaults.keys() - {"group_id", "project_id"}:
-        with pytest.raises(ValueError, match=name):
-            config_from_connection(**common, extra={name: ["odd"]})
-
-
-def test_the_form_offers_every_way_to_authenticate():
-    assert CONNECTION_TYPE["conn-fields"]["auth_type"]["schema"]["enum"] == [str(way) for way in AuthType]
-
-
-def test_the_form_never_holds_a_secret_outside_of_the_password():
-    assert CONNECTION_TYPE["ui-field-behaviour"]["relabeling"]["password"] == "API key"
-    assert not {"key", "token", "secret", "api_key"} & CONNECTION_TYPE["conn-fields"].keys()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import http.server
+import ipaddress
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -10,12 +13,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from airflow_provider_kumo.client import aio, sync
 from airflow_provider_kumo.client.config import KumoConfig
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
 
     from airflow_provider_kumo.client.calls import Call
@@ -240,3 +246,36 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _certificate(folder, *, ip: str):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Kumo under test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(ip))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    bundle, private = folder / f"{ip}.pem", folder / f"{ip}.key"
+    bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(bundle, private)
+    return str(bundle), context
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """Return the file and the server side of two self-signed certificates, for this host and for another."""
+    folder = tmp_path_factory.mktemp("tls")
+    return {"right": _certificate(folder, ip="127.0.0.1"), "wrong": _certificate(folder, ip="10.9.9.9")}

@@ -129,9 +129,9 @@ def test_what_starts_a_job_is_repeated_only_if_it_was_certainly_not_acted_on(err
     ("kind", "age", "spacing"),
     [
         (T, 0, 60),
-        (T, 1200, 60),
-        (T, 2400, 120),
-        (T, 3600, 180),
+        (T, 240, 60),
+        (T, 480, 120),
+        (T, 720, 180),
         (T, 10 * 3600, 180),
         (P, 0, 15),
         (P, 600, 30),
@@ -143,6 +143,12 @@ def test_what_starts_a_job_is_repeated_only_if_it_was_certainly_not_acted_on(err
 def test_looks_are_spaced_by_the_age_of_the_job(kind, age, spacing):
     looks = [next_look(job(kind), now=BORN.timestamp() + age, poll_interval=None) for _ in range(200)]
     assert spacing * 0.9 <= min(looks) < max(looks) <= spacing * 1.1
+
+
+def test_a_job_that_has_queued_for_long_is_young_when_it_starts():
+    started = datetime(2026, 11, 20, 5, tzinfo=UTC)
+    looks = [next_look(job(P, started_at=started), now=started.timestamp() + 60, poll_interval=None) for _ in range(50)]
+    assert max(looks) <= 15 * 1.1
 
 
 def test_a_job_of_unknown_age_is_looked_at_soon():

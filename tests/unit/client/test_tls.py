@@ -1,14 +1,6 @@
 from __future__ import annotations
 
-import datetime
-import ipaddress
-import ssl
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.config import KumoConfig
@@ -16,38 +8,6 @@ from airflow_provider_kumo.client.errors import KumoConfigurationError, KumoUnav
 from airflow_provider_kumo.client.policy import ONE_TRY
 
 LOOK = calls.list_connectors()
-
-
-def _certificate(folder, *, ip: str):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Kumo under test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(ip))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    bundle, private = folder / f"{ip}.pem", folder / f"{ip}.key"
-    bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(bundle, private)
-    return str(bundle), context
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    return {"right": _certificate(folder, ip="127.0.0.1"), "wrong": _certificate(folder, ip="10.9.9.9")}
 
 
 @pytest.fixture(autouse=True)

@@ -26,12 +26,17 @@ def test_only_what_has_changed_is_news():
         (job(stage="Data Ingestion", stage_detail="Ingesting 3 tables"), Progress(kind=T)),
         (job(stage="Training"), Progress(kind=T, done=1, total=4)),
         (job(stage="Training"), None),
+        (job(stage="Training"), Progress(kind=T, done=1, total=4)),
+        (job(stage="Training"), Progress(kind=T, done=2, total=4)),
+        (job(stage="Training", stage_detail="Experiment 3"), None),
         (job("DONE", stage="Training"), None),
     ]
     assert [line for line in (watch.news(*look) for look in looks) if line] == [
         "Training job trainingjob-1: QUEUED",
         "Training job trainingjob-1: RUNNING, Data Ingestion (Ingesting 3 tables)",
         "Training job trainingjob-1: RUNNING, Training, 25 %, 1 of 4 trials",
+        "Training job trainingjob-1: RUNNING, Training, 50 %, 2 of 4 trials",
+        "Training job trainingjob-1: RUNNING, Training (Experiment 3)",
     ]
 
 
@@ -47,7 +52,17 @@ def test_who_takes_over_says_so_once():
     [("RUNNING", True), *((other, False) for other in ("NOT_STARTED", "QUEUED", "DONE", "FAILED", "CANCELLED", "NEW"))],
 )
 def test_progress_is_asked_only_of_a_job_that_moves(status, wants):
-    assert Watch.wants_progress(job(status)) is wants
+    watch = Watch(poll_interval=None, deadline=None)
+    assert watch.wants_progress(job(status), now=BORN.timestamp() + 60) is wants
+
+
+def test_progress_is_asked_in_each_stage_and_then_as_the_age_doubles():
+    watch = Watch(poll_interval=None, deadline=None)
+    ages = [60 * minute for minute in range(1, 600)]
+    stages = ["Data Ingestion" if age < 1000 else "Training" for age in ages]
+    looks = zip(ages, stages, strict=True)
+    asked = [a for a, stage in looks if watch.wants_progress(job(stage=stage), now=BORN.timestamp() + a)]
+    assert asked == [60, 180, 420, 900, 1020, 2100, 4260, 8580, 17220, 34500]
 
 
 def test_without_a_deadline_looking_never_ends():

@@ -1,0 +1,1 @@
+"""What waiting, submitting and importing cost, beside other providers. ``make bench`` runs it all."""
