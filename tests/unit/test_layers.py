@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "hooks": {"client", "connection_form"},
     "submission": {"client"},
     "links": set(),
-    "triggers": {"client", "hooks"},
+    "triggers": {"client", "hooks", "links"},
     "operators": {"client", "hooks", "submission", "links", "triggers", "arguments", "assets", "failures", "outputs"},
     "sensors": {"client", "hooks", "links", "triggers", "arguments", "assets", "failures"},
     "task_groups": {"client", "operators"},
