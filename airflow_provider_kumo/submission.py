@@ -107,6 +107,11 @@ class Attempt:
         ti = context["ti"]
         return cls(number=ti.try_number, tries=ti.max_tries + 1)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether no other try follows a failure."""
+        return self.number >= self.tries
+
     def __str__(self) -> str:
         """Return what Airflow's log says, too."""
         return f"try {self.number} of {self.tries}"
@@ -251,7 +256,13 @@ class Submitter:
         """
         self.abandoned = True
         with self._client.twin() as client:
-            for job in self._to_abandon(client):
+            try:
+                jobs = self._to_abandon(client)
+            except KumoError as error:
+                key = self._submission.key.digest
+                self._log.warning("A job with the tag %s=%s may be running in Kumo: %s", TASK_KEY_TAG, key, error)
+                return
+            for job in jobs:
                 cancel(client, job, log=self._log, budgets=_LAST_BUDGETS)
 
     def _to_abandon(self, client: KumoClient) -> list[Job]:
@@ -298,13 +309,15 @@ class Submitter:
             self._in_flight = error.reached
             raise
         self._stop_if_abandoned(job_id)
+        self.job = Job(id=job_id, kind=self._submission.kind, status=JobStatus.QUEUED)
         return job_id
 
     def _stop_if_abandoned(self, job_id: str | None) -> None:
         if not self.abandoned:
             return
         if job_id is not None:
-            self._client.send(calls.cancel_job(self._submission.kind, job_id), budgets=_LAST_BUDGETS)
+            job = Job(id=job_id, kind=self._submission.kind, status=JobStatus.QUEUED)
+            cancel(self._client, job, log=self._log, budgets=_LAST_BUDGETS)
         raise KumoJobAbandonedError("The task was killed while it started a job.", job_id=job_id or "none")
 
     def _take_existing(self) -> Job | None:
@@ -358,40 +371,43 @@ def mark_delivered(client: KumoClient, job: Job, *, log: Log, attempt: Attempt =
     _tag(client, job, {DELIVERED_TAG: told}, log, _SIDE_NOTE_BUDGETS)
 
 
-def cancel(client: KumoClient, job: Job, *, log: Log, budgets: Budgets = _SIDE_NOTE_BUDGETS) -> None:
+def cancel(client: KumoClient, job: Job, *, log: Log, budgets: Budgets = _SIDE_NOTE_BUDGETS) -> bool:
     """Ask Kumo to cancel a job, then write to the job that it was asked. Failing to is told, not raised.
 
     In this order, because a process that is killed in between must leave no job running; the tag only tells the
     next try that it was not a person who cancelled.
 
     :param budgets: for how long to try each.
+    :returns: whether Kumo has answered.
     """
     try:
         live = client.send(calls.cancel_job(job.kind, job.id), budgets=budgets)
     except KumoError as error:
-        log.warning("%s may still be running in Kumo, see %s: %s", job.id, job.tracking_url or "its page", error)
-        return
+        log.warning("%s may still be running in Kumo, see %s: %s", job.id, job.page, error)
+        return False
     if live:
-        log.info("Asked Kumo to cancel %s %s, see %s", job.kind.label, job.id, job.tracking_url or "its page")
+        log.info("Asked Kumo to cancel %s %s, see %s", job.kind.label, job.id, job.page)
         _tag(client, job, cancel_tags(), log, budgets)
     else:
         log.info("%s %s has already ended.", job.kind.label.capitalize(), job.id)
+    return True
 
 
 def cancel_and_confirm(client: KumoClient, job: Job, *, log: Log) -> Job:
     """Cancel a job and wait a little for its end, which may be DONE after all. Returns it as last seen."""
-    cancel(client, job, log=log)
+    asked = cancel(client, job, log=log)
     deadline = time.monotonic() + _CONFIRM_SECONDS
     while True:
         try:
             job = client.send(calls.get_job(job.kind, job.id), budgets=_SIDE_NOTE_BUDGETS)
         except KumoError as error:
-            log.warning("%s may still be running in Kumo, see %s: %s", job.id, job.tracking_url or "its page", error)
+            if asked:
+                log.warning("%s may still be running in Kumo, see %s: %s", job.id, job.page, error)
             return job
         if job.is_terminal:
             return job
         if time.monotonic() > deadline:
-            log.warning("%s has not ended yet after it was to be cancelled, see %s", job.id, job.tracking_url)
+            log.warning("%s has not ended yet after it was to be cancelled, see %s", job.id, job.page)
             return job
         time.sleep(_CONFIRM_PAUSE)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from griffe import Extension, Kind, NameResolutionError, ParameterKind
 
 if TYPE_CHECKING:
-    from griffe import Class, GriffeLoader, Module, Object
+    from griffe import Class, Function, GriffeLoader, Module, Object
 
 _ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`(~?)([\w.]+)`")
 _LITERAL_BLOCK = re.compile(r"::$", re.MULTILINE)
@@ -28,6 +28,8 @@ def _prepare(found: Object) -> None:
             continue
         if member.is_class:
             _show_what_is_passed_on(member)
+        elif member.is_function:
+            _show_defaults(member)
         _prepare(member)
     if found.docstring is not None:
         found.docstring.value = _LITERAL_BLOCK.sub(
@@ -66,3 +68,11 @@ def _show_what_is_passed_on(cls: Class) -> None:
                 parameters.add(passed)
     del parameters[rest.name]
     parameters.add(rest)
+
+
+def _show_defaults(function: Function) -> None:
+    """Show what a private constant holds where it is a default."""
+    for parameter in function.parameters:
+        name = str(parameter.default)
+        if name.startswith("_") and name in function.module.members:
+            parameter.default = str(function.module.members[name].value)

@@ -15,6 +15,7 @@ from yarl import URL
 
 from airflow_provider_kumo.client.answers import body_limit, read_answer, unreachable, unreadable
 from airflow_provider_kumo.client.errors import KumoAuthenticationError, KumoConfigurationError, KumoError
+from airflow_provider_kumo.client.logs import Outages
 from airflow_provider_kumo.client.policy import Budgets, Weather
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class AsyncKumoClient:
 
     def __init__(self, load_config: Callable[[], Awaitable[KumoConfig]], *, log: Log) -> None:
         self._load_config = load_config
-        self._log = log
+        self._outages = Outages(log)
         self._lease: _Lease | None = None
         self._last_url: tuple[Call[Any], URL] | None = None
 
@@ -79,14 +80,12 @@ class AsyncKumoClient:
                 pause = weather.pause_after(error, now=time.monotonic())
                 if pause is None:
                     raise
-                if pause.first:
-                    self._log.warning("%s Trying again for a while.", error)
-                await asyncio.sleep(pause.seconds)
+                self._outages.spoiled(error)
+                await asyncio.sleep(pause)
                 if isinstance(error, KumoAuthenticationError):
                     await self._reload()
             else:
-                if weather.is_rough:
-                    self._log.info("Kumo at %s answers again.", self.config.origin)
+                self._outages.passed(self.config.origin)
                 return result
 
     @property

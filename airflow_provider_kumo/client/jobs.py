@@ -138,6 +138,11 @@ class Job:
         return self.status in _TERMINAL
 
     @property
+    def page(self) -> str:
+        """The URL of its page in Kumo, or a word for that."""
+        return self.tracking_url or "its page"
+
+    @property
     def model_id(self) -> str | None:
         """The training job whose model it is about: of a training, the job itself."""
         return self.id if self.kind is JobKind.TRAINING else self.training_job_id

@@ -55,18 +55,6 @@ class Budgets:
 ONE_TRY = Budgets(service=0.0, refused_key=0.0, missing=0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pause:
-    """Wait this long and try again.
-
-    :param seconds: how long.
-    :param first: whether this is the first trouble since things last went well: the one worth a log line.
-    """
-
-    seconds: float
-    first: bool
-
-
 class Weather:
     """Decides, error by error, whether one request is repeated and after what pause.
 
@@ -83,13 +71,8 @@ class Weather:
         self._tries = 0
         self._since: dict[Patience, float] = {}
 
-    @property
-    def is_rough(self) -> bool:
-        """Whether anything has gone wrong so far."""
-        return self._tries > 0
-
-    def pause_after(self, error: KumoError, *, now: float) -> Pause | None:
-        """Return the pause before the next try, or None if the error must be raised.
+    def pause_after(self, error: KumoError, *, now: float) -> float | None:
+        """Return the seconds until the next try, or None if the error must be raised.
 
         :param error: what the last try ended with.
         :param now: seconds of a monotonic clock.
@@ -104,7 +87,7 @@ class Weather:
         self._tries += 1
         asked = getattr(error, "retry_after", None)
         seconds = full_jitter(self._tries) if asked is None else min(asked, _LONGEST_RETRY_AFTER)
-        return Pause(seconds=min(seconds, left), first=self._tries == 1)
+        return min(seconds, left)
 
 
 def full_jitter(tries: int) -> float:

@@ -12,6 +12,7 @@ import urllib3.exceptions
 
 from airflow_provider_kumo.client.answers import body_limit, read_answer, unreachable, unreadable
 from airflow_provider_kumo.client.errors import KumoAuthenticationError, KumoConfigurationError, KumoError
+from airflow_provider_kumo.client.logs import Outages
 from airflow_provider_kumo.client.policy import Budgets, Weather
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class KumoClient:
     def __init__(self, load_config: Callable[[], KumoConfig], *, log: Log) -> None:
         self._load_config = load_config
         self._log = log
+        self._outages = Outages(log)
         self.config = load_config()
         self._session = _session(self.config)
 
@@ -79,14 +81,12 @@ class KumoClient:
                 pause = weather.pause_after(error, now=time.monotonic())
                 if pause is None:
                     raise
-                if pause.first:
-                    self._log.warning("%s Trying again for a while.", error)
-                time.sleep(pause.seconds)
+                self._outages.spoiled(error)
+                time.sleep(pause)
                 if isinstance(error, KumoAuthenticationError):
                     self._reload()
             else:
-                if weather.is_rough:
-                    self._log.info("Kumo at %s answers again.", self.config.origin)
+                self._outages.passed(self.config.origin)
                 return result
 
     def _reload(self) -> None:

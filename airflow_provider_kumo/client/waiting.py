@@ -6,7 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_kumo.client import calls
-from airflow_provider_kumo.client.errors import KumoError, KumoJobVanishedError, KumoNotFoundError
+from airflow_provider_kumo.client.errors import (
+    KumoAuthenticationError,
+    KumoError,
+    KumoJobVanishedError,
+    KumoNotFoundError,
+    KumoUnavailableError,
+)
 from airflow_provider_kumo.client.policy import ONE_TRY, Budgets
 
 if TYPE_CHECKING:
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_kumo.client.sync import KumoClient
     from airflow_provider_kumo.client.watch import Watch
 
-_WAIT_BUDGETS = Budgets(missing=60.0)
+_LOOK_BUDGETS = Budgets(missing=60.0)
 
 
 def wait_for(client: KumoClient, job: Job, watch: Watch, *, log: Log) -> Job:
@@ -31,16 +37,23 @@ def wait_for(client: KumoClient, job: Job, watch: Watch, *, log: Log) -> Job:
         if pause is None:
             return job
         time.sleep(pause)
-        job = look_again(client, job)
+        try:
+            job = look_again(client, job, budgets=watch.budgets(now=time.time()))
+        except (KumoUnavailableError, KumoAuthenticationError) as error:
+            if not watch.is_over(now=time.time()):
+                raise
+            log.warning("%s", error)
+            return job
 
 
-def look_again(client: KumoClient, job: Job) -> Job:
+def look_again(client: KumoClient, job: Job, *, budgets: Budgets = _LOOK_BUDGETS) -> Job:
     """Read a job that was seen before.
 
+    :param budgets: for how long trouble is waited out.
     :raises KumoJobVanishedError: it is no more.
     """
     try:
-        return client.send(calls.get_job(job.kind, job.id), budgets=_WAIT_BUDGETS)
+        return client.send(calls.get_job(job.kind, job.id), budgets=budgets)
     except KumoNotFoundError as error:
         raise KumoJobVanishedError(f"Kumo has no {job.kind.label} {job.id} any more.", job_id=job.id) from error
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_kumo.client.policy import is_progress_due, next_look
+from airflow_provider_kumo.client.policy import Budgets, is_progress_due, next_look
 
 if TYPE_CHECKING:
     from airflow_provider_kumo.client.jobs import Job, Progress
+
+_BUDGETS = Budgets(missing=60.0)
 
 
 class Watch:
@@ -73,6 +75,20 @@ class Watch:
         if left <= 0:
             return None
         return min(next_look(job, now=now, poll_interval=self._poll_interval), left)
+
+    def is_over(self, *, now: float) -> bool:
+        """Tell whether the time for the job is up.
+
+        :param now: POSIX time in seconds.
+        """
+        return self._deadline is not None and now >= self._deadline
+
+    def budgets(self, *, now: float) -> Budgets:
+        """Return for how long trouble with a look is waited out: not beyond the deadline, at which the job is let go.
+
+        :param now: POSIX time in seconds.
+        """
+        return _BUDGETS if self._deadline is None else _BUDGETS.within(max(0.0, self._deadline - now))
 
 
 def _stage(job: Job) -> str:

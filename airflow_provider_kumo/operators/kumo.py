@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+)
 
 from airflow_provider_kumo.arguments import PARTITION, check_settled, default_deferrable, is_settled
 from airflow_provider_kumo.assets import describe_outlets
@@ -14,8 +20,10 @@ from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of, timeout_of
 from airflow_provider_kumo.client.errors import (
     KumoArgumentError,
+    KumoError,
     KumoJobAbandonedError,
     KumoJobCancelledError,
+    KumoJobError,
     KumoNotFoundError,
     revive,
 )
@@ -43,7 +51,7 @@ from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
 from airflow_provider_kumo.submission import Attempt, Submission, Submitter, TaskKey, cancel_and_confirm, mark_delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import jinja2
     from airflow.providers.common.compat.sdk import Context
@@ -58,6 +66,8 @@ _BACKSTOP_SLACK = timedelta(minutes=10)
 # A trigger that fires before the executor has seen the worker's process end, which takes up to five seconds by default,
 # has Airflow fail the task without calling anything of ours: the job would go on.
 _TOO_SHORT_TO_DEFER = 15.0
+# What Airflow resumes a task with, in place of a method, when there is no event.
+_NO_EVENT = "__fail__"
 
 
 class _KumoOperator(BaseOperator):
@@ -136,24 +146,87 @@ class _KumoJobOperator(_KumoOperator):
         """
         with told_to_airflow():
             self._check()
+        with self._no_job_left_behind(context):
             return self._run(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the trigger's event; everything is taken from the event, nothing from this instance."""
         if event["outcome"] == "gave_up":
-            # Not told as final, whatever the cause: the job may live, and a further try goes on with it.
-            raise revive(event["error_class"], event["error"], job_id=event["job_id"])
-        with told_to_airflow():
-            return self._finish(self._hook().get_conn(), Job.from_event(event["job"]), context)
+            with self._no_job_left_behind(context, self._job(event["job_id"], event.get("tracking_url"))):
+                # Not told as final, whatever the cause: the job may live, and a further try goes on with it.
+                raise revive(event["error_class"], event["error"], job_id=event["job_id"])
+        job = Job.from_event(event["job"])
+        with self._no_job_left_behind(context, job):
+            return self._finish(self._client(), job, context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the trigger, also if it has brought no event: it broke, or Airflow's own timeout came first."""
+        from airflow_provider_kumo.client.waiting import look_again
+
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowException:
+            if next_method != _NO_EVENT:
+                raise
+            job = self._job(self._pushed(context, "job_id"), self._pushed(context, TRACKING_URL_KEY))
+            with self._no_job_left_behind(context, job):
+                client = self._client()
+                job = look_again(client, job)
+                if not job.is_terminal and time.time() < self._deadline(job, context):
+                    raise
+                return self._finish(client, job, context)
 
     def on_kill(self) -> None:
         """Cancel the job because this worker's task is being killed."""
         if self._submitter is not None and self.cancel_on_kill:
             self._submitter.abandon()
 
+    @contextmanager
+    def _no_job_left_behind(self, context: Context, job: Job | None = None) -> Iterator[None]:
+        """Cancel the job if the task fails for good while it may still run: nobody would wait for it any more.
+
+        :param job: the one that an earlier process of this try has started; None for the one that this process has.
+        """
+        try:
+            yield
+        except Exception as error:
+            # A KumoJobError tells how the job has ended.
+            ended = isinstance(error, AirflowSkipException) or isinstance(error.__cause__ or error, KumoJobError)
+            if self.cancel_on_kill and not ended and self._fails_for_good(error, context):
+                self._let_go(job)
+            raise
+
+    def _fails_for_good(self, error: Exception, context: Context) -> bool:
+        """Tell whether no further try will go on with this one's job."""
+        return not self.durable or isinstance(error, AirflowFailException) or Attempt.of(context).is_last
+
+    def _let_go(self, job: Job | None) -> None:
+        if self._submitter is not None:
+            self._submitter.abandon()
+        elif job is not None:
+            try:
+                client = self._hook().get_conn()
+            except KumoError as error:
+                self.log.warning("%s may still be running in Kumo, see %s: %s", job.id, job.page, error)
+            else:
+                cancel_and_confirm(client, job, log=self.log)
+
+    def _job(self, job_id: str, tracking_url: str | None) -> Job:
+        """Return a job of which no more is known than that it was running."""
+        return Job(id=job_id, kind=self.kind, status=JobStatus.RUNNING, tracking_url=tracking_url)
+
+    def _pushed(self, context: Context, key: str) -> Any:
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index)
+
+    def _client(self) -> KumoClient:
+        with told_to_airflow():
+            return self._hook().get_conn()
+
     def _run(self, context: Context) -> Any:
-        client = self._hook().get_conn()
-        job = self._find_or_submit(client, context)
+        client = self._client()
+        with told_to_airflow():
+            job = self._find_or_submit(client, context)
         if not self.wait_for_completion:
             describe_outlets(self.outlets, context, job)
             if self.durable:
@@ -161,6 +234,7 @@ class _KumoJobOperator(_KumoOperator):
             return job.result()
         if self.deferrable and not job.is_terminal:
             self._defer(job, context)
+        # Not told as final, whatever the cause: the job may live, and a further try goes on with it.
         return self._finish(client, self._wait(client, job, context), context)
 
     def _find_or_submit(self, client: KumoClient, context: Context) -> Job:
@@ -221,9 +295,12 @@ class _KumoJobOperator(_KumoOperator):
 
     def _finish(self, client: KumoClient, job: Job, context: Context) -> Any:
         """Bring a job's end to Airflow: the one place where success is told from everything else."""
+        from airflow_provider_kumo.client.waiting import look_again
+
         timed_out = not job.is_terminal
-        if timed_out and self.cancel_on_kill:
-            job = cancel_and_confirm(client, job, log=self.log)
+        if timed_out:
+            # It may have ended well after the last look.
+            job = cancel_and_confirm(client, job, log=self.log) if self.cancel_on_kill else look_again(client, job)
         if timed_out and job.status != JobStatus.DONE:
             raise timeout_of(job, timeout=self.timeout, since="its creation")
         for line in closing_lines(job, now=time.time()):
@@ -236,7 +313,8 @@ class _KumoJobOperator(_KumoOperator):
         if isinstance(error, KumoJobCancelledError) and self.if_cancelled == "skip":
             raise AirflowSkipException(str(error))
         if error is not None:
-            raise error
+            with told_to_airflow():
+                raise error
         describe_outlets(self.outlets, context, job)
         if self.durable:
             mark_delivered(client, job, log=self.log, attempt=Attempt.of(context))

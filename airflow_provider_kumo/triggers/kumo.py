@@ -12,7 +12,13 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import opening_line
-from airflow_provider_kumo.client.errors import KumoError, KumoJobVanishedError, KumoNotFoundError
+from airflow_provider_kumo.client.errors import (
+    KumoAuthenticationError,
+    KumoError,
+    KumoJobVanishedError,
+    KumoNotFoundError,
+    KumoUnavailableError,
+)
 from airflow_provider_kumo.client.jobs import Job, JobKind, Progress, cancel_tags
 from airflow_provider_kumo.client.policy import ONE_TRY, Budgets, first_look
 from airflow_provider_kumo.client.watch import Watch
@@ -24,7 +30,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_kumo.client.aio import AsyncKumoClient
 
-_WAIT_BUDGETS = Budgets(missing=60.0)
 # Airflow gives on_kill 30 seconds by default.
 _CANCEL_BUDGETS = Budgets(service=15.0, refused_key=0.0)
 _CONFIRM_SECONDS = 20.0
@@ -51,8 +56,9 @@ class KumoJobTrigger(BaseTrigger):
     The event holds JSON primitives only: ``{"version": 1, "outcome": …}`` with
 
     - ``ended`` and ``job``: the job is in a terminal status, good or bad;
-    - ``timed_out`` and ``job``: it has not ended by the deadline;
-    - ``gave_up``, ``job_id``, ``error_class`` and ``error``: Kumo could not be asked for too long, or has no such job.
+    - ``timed_out`` and ``job``: it has not ended by the deadline, or Kumo could not be asked when that passed;
+    - ``gave_up``, ``job_id``, ``tracking_url``, ``error_class`` and ``error``: Kumo could not be asked for too long, or
+      has no such job.
 
     :param kumo_conn_id: id of the Airflow connection; the key itself is never part of a trigger.
     :param job_id: the job.
@@ -84,6 +90,8 @@ class KumoJobTrigger(BaseTrigger):
         self.deadline = deadline
         self.cancel_on_kill = cancel_on_kill
         self.deferred_at = deferred_at
+        # What the event, and whoever reads the log, is told when Kumo cannot be asked any more.
+        self._last_seen: Job | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another triggerer needs to go on waiting."""
@@ -126,7 +134,7 @@ class KumoJobTrigger(BaseTrigger):
             await self.on_kill()
         except Exception:
             # In place of the CancelledError it would fail a task that still waits, in another triggerer by then.
-            self.log.exception("%s may still be running in Kumo.", self.job_id)
+            self.log.exception("%s may still be running in Kumo, see %s", self.job_id, self._page)
 
     async def _wait(self) -> dict[str, Any]:
         try:
@@ -134,24 +142,34 @@ class KumoJobTrigger(BaseTrigger):
             async with self._hook().async_client() as client:
                 interval = self.poll_interval or client.config.poll_interval
                 watch = Watch(poll_interval=interval, deadline=self.deadline, taken_over=self._is_taken_over())
-                job = await self._first_look(client, kind, interval)
-                return await self._watch(client, watch, job)
+                job = await self._begin(client, kind, interval)
+                return await self._watch(client, watch, kind, job)
         except KumoError as error:
             return self._gave_up(error)
 
     def _is_taken_over(self) -> bool:
         return self.deferred_at is not None and time.time() - self.deferred_at > _PICKED_UP_WITHIN
 
-    async def _first_look(self, client: AsyncKumoClient, kind: JobKind, interval: float | None) -> Job:
+    async def _begin(self, client: AsyncKumoClient, kind: JobKind, interval: float | None) -> Job | None:  # noqa: ARG002
+        """Let the first look come when it should; return the job if it has been looked at."""
         await asyncio.sleep(self._within_deadline(first_look(kind, poll_interval=interval)))
-        return await self._look(client, calls.get_job(kind, self.job_id), kind)
+        return None
 
     def _within_deadline(self, seconds: float) -> float:
         return seconds if self.deadline is None else min(seconds, max(0.0, self.deadline - time.time()))
 
-    async def _watch(self, client: AsyncKumoClient, watch: Watch, job: Job) -> dict[str, Any]:
-        call, kind = calls.get_job(job.kind, self.job_id), job.kind
+    async def _watch(self, client: AsyncKumoClient, watch: Watch, kind: JobKind, job: Job | None) -> dict[str, Any]:
+        call = calls.get_job(kind, self.job_id)
         while True:
+            if job is None:
+                try:
+                    job = await self._look(client, call, kind, watch.budgets(now=time.time()))
+                except (KumoUnavailableError, KumoAuthenticationError) as error:
+                    if self._last_seen is None or not watch.is_over(now=time.time()):
+                        raise
+                    self.log.warning("%s", error)
+                    return {"version": 1, "outcome": "timed_out", "job": self._last_seen.to_event()}
+            self._last_seen = Job(id=job.id, kind=job.kind, status=job.status, tracking_url=job.tracking_url)
             now = time.time()
             progress = await self._progress(client, job) if watch.wants_progress(job, now=now) else None
             if line := watch.news(job, progress):
@@ -162,13 +180,13 @@ class KumoJobTrigger(BaseTrigger):
             if pause is None:
                 return {"version": 1, "outcome": "timed_out", "job": job.to_event()}
             # A thousand waiting triggers hold a thousand of what is not let go here.
-            del job, progress, line
+            del progress, line
+            job = None
             await asyncio.sleep(pause)
-            job = await self._look(client, call, kind)
 
-    async def _look(self, client: AsyncKumoClient, call: calls.Call[Job], kind: JobKind) -> Job:
+    async def _look(self, client: AsyncKumoClient, call: calls.Call[Job], kind: JobKind, budgets: Budgets) -> Job:
         try:
-            return await client.send(call, budgets=_WAIT_BUDGETS)
+            return await client.send(call, budgets=budgets)
         except KumoNotFoundError as error:
             text = f"Kumo has no {kind.label} {self.job_id} any more."
             raise KumoJobVanishedError(text, job_id=self.job_id) from error
@@ -186,6 +204,7 @@ class KumoJobTrigger(BaseTrigger):
             "version": 1,
             "outcome": "gave_up",
             "job_id": self.job_id,
+            "tracking_url": None if self._last_seen is None else self._last_seen.tracking_url,
             "error_class": type(error).__name__,
             "error": str(error),
         }
@@ -205,7 +224,7 @@ class KumoJobTrigger(BaseTrigger):
                 await client.send(calls.update_tags(kind, self.job_id, cancel_tags()), budgets=_CANCEL_BUDGETS)
                 await self._confirm_cancelled(client, kind)
         except KumoError as error:
-            self.log.warning("%s may still be running in Kumo: %s", self.job_id, error)
+            self.log.warning("%s may still be running in Kumo, see %s: %s", self.job_id, self._page, error)
 
     async def _confirm_cancelled(self, client: AsyncKumoClient, kind: JobKind) -> None:
         deadline = time.monotonic() + _CONFIRM_SECONDS
@@ -215,9 +234,13 @@ class KumoJobTrigger(BaseTrigger):
                 self.log.info("%s %s ended as %s.", kind.label.capitalize(), job.id, job.status)
                 return
             if time.monotonic() > deadline:
-                self.log.warning("%s was to be cancelled and is still %s, see %s", job.id, job.status, job.tracking_url)
+                self.log.warning("%s was to be cancelled and is still %s, see %s", job.id, job.status, job.page)
                 return
             await asyncio.sleep(_CONFIRM_PAUSE)
+
+    @property
+    def _page(self) -> str:
+        return "its page" if self._last_seen is None else self._last_seen.page
 
     def _hook(self) -> Any:
         # Not at import: the hook is not needed to serialize a trigger, which is all that a worker does with it.
@@ -278,13 +301,14 @@ class KumoJobSensorTrigger(KumoJobTrigger):
         ends = getattr(self, "timeout_after", None) or getattr(self.task_instance, "trigger_timeout", None)
         return time.time() if ends is None else ends.timestamp() - self.airflow_timeout
 
-    async def _first_look(self, client: AsyncKumoClient, kind: JobKind, interval: float | None) -> Job:
-        if self._is_taken_over():
-            job = await super()._first_look(client, kind, interval)
-        else:
-            job = await client.send(calls.get_job(kind, self.job_id))
-            if not job.is_terminal:
-                self.log.info("%s", opening_line(job))
+    async def _begin(self, client: AsyncKumoClient, kind: JobKind, interval: float | None) -> Job | None:
+        taken_over = self._is_taken_over()
+        if taken_over:
+            await super()._begin(client, kind, interval)
+        # Without the patience that a job which was there deserves: one that never was there will not come.
+        job = await client.send(calls.get_job(kind, self.job_id), budgets=Budgets().within(self.timeout))
+        if not taken_over and not job.is_terminal:
+            self.log.info("%s", opening_line(job))
         await self._push_link(job)
         return job
 

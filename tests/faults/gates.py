@@ -24,7 +24,7 @@ WAITING_HERE: Final = "waiting_here"
 RESUME: Final = "resume"
 DELIVERED: Final = "delivered"
 
-_LONGEST_HOLD = 300.0
+_LONGEST_HOLD = 600.0
 _STEP = 0.05
 
 

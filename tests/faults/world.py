@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kumo.emulator.control import SeenJob
 
-DAG_IDS = ("kumo_faults", "kumo_faults_one_try", "kumo_faults_execution_timeout")
+DAG_IDS = ("kumo_faults", "kumo_faults_one_try", "kumo_faults_execution_timeout", "kumo_faults_dagrun_timeout")
 CONNECTION = "kumo_default"
 TASK = "retrain"
 ENDED_JOB = frozenset({"DONE", "FAILED", "CANCELLED"})
@@ -40,6 +40,8 @@ ENDED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "remo
 POLL_INTERVAL = 0.5
 #: Kumo's record is read at most so often, in seconds: many threads ask for many tasks.
 _FRESH = 0.1
+#: How long tasks may take to come to where a fault is injected, in seconds: on a busy machine, minutes.
+_START = 300.0
 
 SETTINGS = {
     "scheduler": {
@@ -296,13 +298,13 @@ class World:
         self.wait_at(runs, gate)
         return runs
 
-    def wait_at(self, runs: Sequence[Run], gate: str, *, try_number: int = 1, seconds: float = 120) -> None:
+    def wait_at(self, runs: Sequence[Run], gate: str, *, try_number: int = 1, seconds: float = _START) -> None:
         """Wait until a try of each run has reached a gate."""
         self.wait(
             lambda: all(run.gates.process_at(gate, try_number) for run in runs), f"everybody at {gate}", seconds=seconds
         )
 
-    def wait_deferred(self, runs: Sequence[Run], *, seconds: float = 120) -> None:
+    def wait_deferred(self, runs: Sequence[Run], *, seconds: float = _START) -> None:
         """Wait until every task is deferred and its trigger has looked at its job."""
         self.wait_states(runs, "deferred", seconds=seconds)
         self.wait_looked(runs, since=0.0, seconds=seconds)
@@ -322,7 +324,7 @@ class World:
                 found.add(seen.path)
         return found
 
-    def wait_states(self, runs: Sequence[Run], *states: str, seconds: float = 120) -> None:
+    def wait_states(self, runs: Sequence[Run], *states: str, seconds: float = _START) -> None:
         """Wait until the task of each run is in one of these states."""
         self.wait(
             lambda: all(task["state"] in states for task in self.tasks(runs)),

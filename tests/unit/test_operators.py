@@ -16,7 +16,12 @@ from unittest import mock
 
 import airflow
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
 from airflow_provider_kumo.client.errors import (
     KumoAuthenticationError,
@@ -26,6 +31,7 @@ from airflow_provider_kumo.client.errors import (
     KumoJobVanishedError,
     KumoUnavailableError,
 )
+from airflow_provider_kumo.client.policy import ONE_TRY
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoCancelJobOperator, KumoRetrainOperator
 from airflow_provider_kumo.outputs import bigquery, s3, snowflake
 from airflow_provider_kumo.sensors.kumo import KumoJobSensor
@@ -38,15 +44,17 @@ if TYPE_CHECKING:
 class TaskInstanceStub:
     """A task instance that keeps what is pushed."""
 
-    def __init__(self, try_number: int = 1) -> None:
+    def __init__(self, try_number: int = 1, tries: int = 1) -> None:
         self.dag_id, self.run_id, self.task_id, self.map_index = "dag", "run", "task", -1
-        self.try_number, self.max_tries = 1, 0
-        self.try_number = try_number
+        self.try_number, self.max_tries = try_number, tries - 1
         self.start_date = datetime.now(UTC)
         self.xcoms: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
+
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
+        return self.xcoms.get(key)
 
 
 def context(ti: TaskInstanceStub | None = None) -> Any:
@@ -294,13 +302,36 @@ def test_a_deadline_that_is_near_is_waited_for_on_the_worker(kumo_emulator: Loca
     assert all(job.cancelled_by is not None for job in operator_jobs(kumo_emulator))
 
 
-def test_what_breaks_in_airflow_after_the_job_was_started_is_worth_another_try(kumo_emulator: LocalKumo) -> None:
+class NoXComs(TaskInstanceStub):
+    """A task instance with trouble of Airflow's own, right after the job was started."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        raise ValueError("Airflow's own trouble")
+
+
+def left_to_itself(kumo: LocalKumo) -> bool:
+    """Tell whether the only job of an operator is still running, and nobody has asked to cancel it."""
+    (job,) = operator_jobs(kumo)
+    return job.cancelled_by is None
+
+
+@pytest.mark.parametrize(
+    ("tries", "options", "goes_on"),
+    [
+        (2, {}, True),
+        (1, {}, False),
+        # No further try would find it.
+        (2, {"durable": False}, False),
+        (1, {"cancel_on_kill": False}, True),
+    ],
+)
+def test_what_breaks_in_airflow_after_the_job_was_started_leaves_it_only_to_a_further_try(
+    kumo_emulator: LocalKumo, tries: int, options: dict[str, Any], goes_on: bool
+) -> None:
     kumo_emulator.hold(kind="training")
-    ti = TaskInstanceStub()
-    ti.xcom_push = mock.Mock(side_effect=ValueError("Airflow's own trouble"))  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match="own trouble") as caught:
-        retrain(deferrable=True).execute(context(ti))
-    assert not isinstance(caught.value, AirflowFailException)
+    with pytest.raises(ValueError, match="own trouble"):
+        retrain(deferrable=True, **options).execute(context(NoXComs(tries=tries)))
+    assert left_to_itself(kumo_emulator) is goes_on
 
 
 def test_execution_timeout_bounds_a_deferred_task_too(kumo_emulator: LocalKumo) -> None:
@@ -388,6 +419,21 @@ def test_a_job_that_is_done_when_its_deadline_passes_is_a_success(kumo_emulator:
     assert retrain().execute_complete(context(), event)["status"] == "DONE"
 
 
+@pytest.mark.usefixtures("late_deferrals")
+def test_a_job_that_is_not_to_be_cancelled_may_be_done_when_its_deadline_passes(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True, cancel_on_kill=False).execute(context())
+    deferred.value.trigger.deadline = time.time() + 0.3
+    event = event_of(deferred.value)
+    assert event["outcome"] == "timed_out"
+    with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
+        retrain(cancel_on_kill=False).execute_complete(context(), event)
+    assert left_to_itself(kumo_emulator)
+    kumo_emulator.finish(deferred.value.trigger.job_id)
+    assert retrain(cancel_on_kill=False).execute_complete(context(), event)["status"] == "DONE"
+
+
 def test_cancel_on_kill_false_lets_the_job_run(kumo_emulator: LocalKumo) -> None:
     kumo_emulator.hold(kind="training")
     operator = retrain(wait_for_completion=False, cancel_on_kill=False)
@@ -409,10 +455,118 @@ def test_a_failed_job_may_be_tried_again_and_a_vanished_one_too(kumo_emulator: L
         )
 
 
-def test_a_key_that_was_refused_while_waiting_is_worth_another_try(kumo_emulator: LocalKumo) -> None:
-    lost = {"version": 1, "outcome": "gave_up", "job_id": "trainingjob-1"}
+@pytest.mark.parametrize(("tries", "goes_on"), [(2, True), (1, False)])
+def test_a_key_that_was_refused_while_waiting_is_worth_another_try(
+    kumo_emulator: LocalKumo, tries: int, goes_on: bool
+) -> None:
+    kumo_emulator.hold(kind="training")
+    ti = TaskInstanceStub(tries=tries)
+    with pytest.raises(TaskDeferred):
+        retrain(deferrable=True).execute(context(ti))
+    lost = {"version": 1, "outcome": "gave_up", "job_id": ti.xcoms["job_id"]}
     with pytest.raises(KumoAuthenticationError, match="HTTP 401"):
-        retrain().execute_complete(context(), {**lost, "error_class": "KumoAuthenticationError", "error": "HTTP 401"})
+        retrain().execute_complete(context(ti), {**lost, "error_class": "KumoAuthenticationError", "error": "HTTP 401"})
+    assert left_to_itself(kumo_emulator) is goes_on
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait out no trouble with a look at a job."""
+    monkeypatch.setattr("airflow_provider_kumo.client.watch._BUDGETS", ONE_TRY)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_key_that_is_refused_while_the_worker_waits_is_worth_another_try(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    kumo_emulator.inject("status", status=401, method="GET", path=r"/training_jobs/[^/]+$", count=None)
+    with pytest.raises(KumoAuthenticationError):
+        retrain(deferrable=False, poll_interval=0.1).execute(context(TaskInstanceStub(tries=2)))
+    assert left_to_itself(kumo_emulator)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every pause of a worker pass at once."""
+    taken: list[float] = []
+    clock = SimpleNamespace(
+        time=lambda: time.time() + sum(taken), monotonic=lambda: time.monotonic() + sum(taken), sleep=taken.append
+    )
+    for module in ("client.sync", "client.waiting", "operators.kumo", "submission"):
+        monkeypatch.setattr(f"airflow_provider_kumo.{module}.time", clock)
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_deadline_that_passes_in_an_outage_is_kept_and_the_job_named_with_its_link(
+    kumo_emulator: LocalKumo, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kumo_emulator.hold(kind="training")
+    kumo_emulator.inject("status", status=503, path=r"/training_jobs/", count=None)
+    with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
+        retrain(deferrable=False, timeout=300).execute(context())
+    (job,) = operator_jobs(kumo_emulator)
+    # Before Airflow 3 a task's log goes through the standard library.
+    told = capsys.readouterr().out + caplog.text
+    assert f"{job.id} may still be running in Kumo, see {kumo_emulator.origin}/jobs/{job.id}" in told
+    assert told.count("Trying again for a while.") == 1
+
+
+@pytest.mark.usefixtures("late_deferrals")
+def test_a_trigger_keeps_its_deadline_in_an_outage(kumo_emulator: LocalKumo) -> None:
+    kumo_emulator.hold(kind="training")
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True, poll_interval=0.1).execute(context())
+    deferred.value.trigger.deadline = time.time() + 0.6
+    kumo_emulator.inject("status", status=503, method="GET", path=r"/training_jobs/", count=None, after=1)
+    event = event_of(deferred.value)
+    assert (event["outcome"], event["job"]["job_id"]) == ("timed_out", deferred.value.trigger.job_id)
+
+
+# -- a trigger that brings no event ---------------------------------------------------------------
+
+BROKEN = ("__fail__", {"error": "Trigger failure", "traceback": ["ImportError: no module"]})
+TOO_LATE = ("__fail__", {"error": "Trigger timeout"})
+
+
+@pytest.fixture
+def waiting(kumo_emulator: LocalKumo) -> TaskInstanceStub:
+    """A task instance with a further try, whose job runs until it is told to end."""
+    kumo_emulator.hold(kind="training")
+    ti = TaskInstanceStub(tries=2)
+    with pytest.raises(TaskDeferred):
+        retrain(deferrable=True).execute(context(ti))
+    return ti
+
+
+def test_a_result_is_taken_even_if_the_trigger_broke(kumo_emulator: LocalKumo, waiting: TaskInstanceStub) -> None:
+    kumo_emulator.finish(waiting.xcoms["job_id"])
+    result = retrain().resume_execution(*BROKEN, context(waiting))
+    assert (result["job_id"], result["status"]) == (waiting.xcoms["job_id"], "DONE")
+
+
+def test_a_broken_trigger_leaves_its_job_to_a_further_try(kumo_emulator: LocalKumo, waiting: TaskInstanceStub) -> None:
+    with pytest.raises(AirflowException, match="Trigger failure"):
+        retrain().resume_execution(*BROKEN, context(waiting))
+    assert left_to_itself(kumo_emulator)
+    waiting.try_number = 2
+    with pytest.raises(AirflowException, match="Trigger failure"):
+        retrain().resume_execution(*BROKEN, context(waiting))
+    assert not left_to_itself(kumo_emulator)
+
+
+def test_airflows_own_timeout_of_a_deferral_cancels_the_job_too(
+    kumo_emulator: LocalKumo, waiting: TaskInstanceStub
+) -> None:
+    with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
+        retrain(timeout=0.001).resume_execution(*TOO_LATE, context(waiting))
+    assert not left_to_itself(kumo_emulator)
+
+
+def test_a_resumption_with_an_event_is_airflows_own(kumo_emulator: LocalKumo, waiting: TaskInstanceStub) -> None:
+    event = {"version": 1, "outcome": "gave_up", "job_id": waiting.xcoms["job_id"]}
+    told = {**event, "error_class": "KumoUnavailableError", "error": "It was away."}
+    with pytest.raises(KumoUnavailableError, match="It was away"):
+        retrain().resume_execution("execute_complete", {"event": told}, context(waiting))
+    assert left_to_itself(kumo_emulator)
 
 
 @pytest.mark.kumo_emulator(rbac=True)

@@ -6,6 +6,7 @@ A record is never edited: a release adds its own.
 from __future__ import annotations
 
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,4 +106,6 @@ def test_an_operator_reads_that_kumo_could_not_be_asked() -> None:
     operator = KumoBatchPredictOperator(task_id="predict", pquery_id="churn_30d")
     lost = {"version": 1, "outcome": "gave_up", "job_id": "bp-job-1", "error_class": "KumoUnavailableError"}
     with pytest.raises(KumoUnavailableError, match="HTTP 503"):
-        operator.execute_complete({}, {**lost, "error": "HTTP 503 for 30 min"})
+        operator.execute_complete(
+            {"ti": SimpleNamespace(try_number=1, max_tries=1)}, {**lost, "error": "HTTP 503 for 30 min"}
+        )

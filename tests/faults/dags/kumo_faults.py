@@ -91,7 +91,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "kumo_faults": {"retries": 2, "retry_delay": timedelta(seconds=1)},
     "kumo_faults_one_try": {},
     "kumo_faults_execution_timeout": {"execution_timeout": timedelta(seconds=30)},
+    "kumo_faults_dagrun_timeout": {},
 }
 for name, options in KINDS.items():
-    with DAG(dag_id=name, start_date=datetime(2026, 1, 1), schedule=None, max_active_runs=100, max_active_tasks=100):
+    with DAG(
+        dag_id=name,
+        start_date=datetime(2026, 1, 1),
+        schedule=None,
+        max_active_runs=100,
+        max_active_tasks=100,
+        dagrun_timeout=timedelta(seconds=40) if name.endswith("dagrun_timeout") else None,
+    ):
         WatchedRetrain(task_id="retrain", pquery_id="churn_30d", model_plan={}, deferrable=True, **options)

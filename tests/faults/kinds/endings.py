@@ -91,6 +91,16 @@ class ExecutionTimedOutWaiting(ExecutionTimedOut):
     deferrable = True
 
 
+class DagRunTimedOut(TimedOut):
+    """The run's own ``dagrun_timeout``, of 40 seconds: Airflow skips the task, also one that has not begun by then."""
+
+    name = "dagrun_timeout while waiting"
+
+    def strike(self, world: World, count: int, rng: random.Random) -> Iterator[Case]:
+        runs = world.start(count, dag_id="kumo_faults_dagrun_timeout")
+        yield from (Case(run, ends("skipped", (CANCELLED,), ()), finish=False) for run in runs)
+
+
 class CancelledInKumo(Fault):
     """Not tried again: whoever cancelled it meant it."""
 
@@ -125,6 +135,7 @@ FAULTS: Final = (
     TimedOutResuming,
     ExecutionTimedOutOnWorker,
     ExecutionTimedOutWaiting,
+    DagRunTimedOut,
     CancelledInKumo,
     Vanished,
 )

@@ -18,6 +18,7 @@ PHASES: Final = {
     "before the POST": gates.BEFORE_POST,
     "before it defers": gates.BEFORE_DEFER,
     "waiting": None,
+    "while the worker waits itself (deferrable=False)": gates.WAITING_HERE,
     "resuming": gates.RESUME,
 }
 ACTS: Final = ("Clear", "mark failed", "mark success")
@@ -44,6 +45,8 @@ class PersonActs(Fault):
             return world.start_deferred(count)
         if gate == gates.RESUME:
             return world.start_resuming(count, gate)
+        if gate == gates.WAITING_HERE:
+            return world.start_held(count, gate, deferrable=False)
         return world.start_held(count, gate)
 
     @property
@@ -54,6 +57,7 @@ class PersonActs(Fault):
                 "before the POST": ONE_JOB,
                 "before it defers": ends("success", (CANCELLED, DONE)),
                 "waiting": ends("success", (CANCELLED, DONE)),
+                "while the worker waits itself (deferrable=False)": ends("success", (CANCELLED, DONE)),
                 "resuming": ONE_JOB,
             }[self.phase]
         state = {"mark failed": "failed", "mark success": "success"}[self.act]
@@ -61,6 +65,7 @@ class PersonActs(Fault):
             "before the POST": ends(state, (), by_person=True),
             "before it defers": ends(state, (CANCELLED,), by_person=True),
             "waiting": ends(state, (CANCELLED,), by_person=True),
+            "while the worker waits itself (deferrable=False)": ends(state, (CANCELLED,), by_person=True),
             "resuming": ends(state, (DONE,), by_person=True),
         }[self.phase]
 

@@ -468,6 +468,18 @@ def test_an_outage_is_waited_out_and_told_once_at_its_start_and_once_at_its_end(
     assert to_emulator.log.of("info") == [f"Kumo at {kumo_emulator.origin} answers again."]
 
 
+def test_an_outage_is_told_once_however_many_requests_it_spoils(to_emulator, kumo_emulator, clock):
+    kumo_emulator.inject("status", status=503, count=None)
+    for _ in range(3):
+        with pytest.raises(KumoUnavailableError):
+            to_emulator.send(LOOK, budgets=Budgets(service=60.0))
+    kumo_emulator.clear_faults()
+    for _ in range(3):
+        to_emulator.send(LOOK)
+    assert len(to_emulator.log.of("warning")) == 1
+    assert to_emulator.log.of("info") == [f"Kumo at {kumo_emulator.origin} answers again."]
+
+
 def test_what_goes_well_says_nothing(to_emulator):
     to_emulator.send(LOOK)
     assert to_emulator.log.lines == []
