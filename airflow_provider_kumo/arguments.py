@@ -57,9 +57,3 @@ def is_settled(value: Any) -> bool:
         return all(is_settled(item) for item in value)
     # Results of other tasks resolve later, and Airflow 3 calls what can be called.
     return not (hasattr(value, "iter_references") or callable(value))
-
-
-def as_template(value: Any) -> Any:
-    """Return another task's result as the template that stands for it, if there is one, and all else as it is."""
-    text = str(value) if hasattr(value, "iter_references") else ""
-    return text if "{{" in text else value

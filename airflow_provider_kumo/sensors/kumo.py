@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_kumo.arguments import as_template, check_settled, default_deferrable, is_settled
+from airflow_provider_kumo.arguments import check_settled, default_deferrable, is_settled
 from airflow_provider_kumo.assets import describe_outlets
 from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.endings import closing_lines, error_of, opening_line, timeout_of
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _BACKSTOP_SLACK = timedelta(minutes=10)
 # The scheduler of 3.1 and 3.2 has the code that starts triggers commented out (models/dagrun.py, schedule_tis).
 _SCHEDULER_STARTS_TRIGGERS = AIRFLOW_V_3_3_PLUS or not AIRFLOW_V_3_1_PLUS
+_UNKNOWN = object()
 
 
 class KumoJobSensor(BaseSensorOperator):
@@ -52,8 +53,9 @@ class KumoJobSensor(BaseSensorOperator):
     :param deferrable: wait in the triggerer instead of on a worker (then ``mode`` does not matter). Default:
         Airflow's ``[operators] default_deferrable`` if somebody has chosen it, else True.
     :param start_from_trigger: let the scheduler start the wait in the triggerer, so that no worker is needed before the
-        job has ended. Airflow can do so in 2.11, 3.0 and from 3.3 on; before 3.3, and for mapped tasks, only if no
-        argument is a template or another task's result. Elsewhere the sensor defers from a worker as usual.
+        job has ended. Airflow can do so in 2.11, 3.0 and from 3.3 on, but not with mapped tasks; before 3.3 not with
+        templates and other tasks' results, and from 3.3 on not with templates that pull XComs themselves. Where it
+        cannot, the sensor defers from a worker as usual.
     :param poll_interval: in deferrable mode, seconds or a timedelta between two looks; None spaces them by the job's
         age. The other modes use ``poke_interval``.
     :param timeout: seconds or a timedelta, counted from the sensor's start (Airflow's own argument).
@@ -96,11 +98,10 @@ class KumoJobSensor(BaseSensorOperator):
 
     def _start_trigger_args(self) -> StartTriggerArgs | None:
         """Return what the scheduler starts the trigger with, or None if this Airflow cannot do that."""
-        values = {name: getattr(self, name) for name in self.template_fields}
-        if not _SCHEDULER_STARTS_TRIGGERS or not (AIRFLOW_V_3_3_PLUS or is_settled(list(values.values()))):
+        if not _SCHEDULER_STARTS_TRIGGERS:
             return None
-        arguments = {name: as_template(value) for name, value in values.items()}
-        if not all(value is None or isinstance(value, str) for value in arguments.values()):
+        arguments = {name: self._in_trigger(getattr(self, name)) for name in self.template_fields}
+        if _UNKNOWN in arguments.values():
             return None
         from airflow.triggers.base import StartTriggerArgs
 
@@ -117,6 +118,25 @@ class KumoJobSensor(BaseSensorOperator):
             next_method="execute_complete",
             timeout=airflow_timeout,
         )
+
+    def _in_trigger(self, value: Any) -> Any:
+        """Return an argument as a trigger can have it, or ``_UNKNOWN`` if only a worker can tell it.
+
+        In 3.3.0 to 3.3.2 a trigger waits for ever in a template that pulls an XCom without naming the map index: the
+        triggerer does not know that request (``GetXComSequenceSlice``).
+        """
+        if is_settled(value):
+            return value
+        if not AIRFLOW_V_3_3_PLUS:
+            return _UNKNOWN
+        if isinstance(value, str):
+            return _UNKNOWN if "xcom_pull" in value else value
+        task, key = getattr(value, "operator", None), getattr(value, "key", None)
+        if task is None or key is None or task.is_mapped:
+            return _UNKNOWN
+        if task.get_closest_mapped_task_group() or self.get_closest_mapped_task_group():
+            return _UNKNOWN
+        return f"{{{{ ti.xcom_pull(task_ids={task.task_id!r}, key={key!r}, map_indexes=-1) }}}}"
 
     def execute(self, context: Context) -> Any:
         """Look at the job, and wait for it in the triggerer, by poking or by rescheduling."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred, task_group
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_kumo.operators.kumo import KumoRetrainOperator
@@ -89,9 +89,25 @@ def test_another_tasks_result_reaches_the_trigger_as_a_template() -> None:
     assert wait.upstream_task_ids == {"retrain"}
     if RENDERS_FOR_TRIGGERS:
         assert told is not None
-        assert told["job_id"] == "{{ task_instance.xcom_pull(task_ids='retrain', dag_id='chain', key='job_id') }}"
+        assert told["job_id"] == "{{ ti.xcom_pull(task_ids='retrain', key='job_id', map_indexes=-1) }}"
     else:
         assert told is None
+
+
+def test_a_template_that_would_hang_in_the_triggerer_is_left_to_a_worker() -> None:
+    assert asked_of_the_scheduler(sensor(job_id="{{ ti.xcom_pull(task_ids='which') }}")) is None
+
+
+def test_what_is_only_known_in_a_mapped_task_group_is_left_to_a_worker() -> None:
+    @task_group
+    def each(query: Any) -> None:
+        start = KumoRetrainOperator(task_id="retrain", pquery_id=query, wait_for_completion=False)
+        made.append(sensor(job_id=start.output["job_id"]))
+
+    made: list[KumoJobSensor] = []
+    with DAG(dag_id="groups", start_date=datetime(2026, 1, 1), schedule=None):
+        each.expand(query=["churn_30d", "ltv_90d"])
+    assert made[0].start_trigger_args is None
 
 
 def test_a_mapped_sensor_defers_from_a_worker() -> None:
