@@ -148,8 +148,8 @@ class AirflowApi:
         """Make a pool, or give it another size."""
         known = {pool["name"] for pool in self._get("pools", limit=100)["pools"]}
         if name in known:
-            body = {"name": name, "slots": slots}
-            self._check(self._request("PATCH", f"pools/{_q(name)}", json=body, params={"update_mask": "slots"}))
+            mask = {"update_mask": "slots"}
+            self._check(self._request("PATCH", f"pools/{_q(name)}", json={"slots": slots}, params=mask))
         else:
             self._send("POST", "pools", {"name": name, "slots": slots})
 
