@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit faults docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
+.PHONY: help demo test test-unit test-lineage faults docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -30,12 +30,14 @@ help:
 	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
 	@echo 'make test-unit  the fast ones'
 	@echo 'make test-all   the tests on every Airflow of the list below; AIRFLOWS="2.11.2 3.0.6" picks some'
+	@echo 'make test-lineage  what Airflow sends to OpenLineage, in an environment that has its provider'
 	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
 	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
 	@echo 'make docs       the site into site/, with every link checked; make docs-serve shows it: DOCS_PORT=8000'
 	@echo 'make lint       ruff and mypy; make format applies what ruff can'
 	@echo 'make hooks      the checks of make lint before each commit'
 	@echo 'make dist       wheel and sdist into dist/; make test-dist installs the wheel into every Airflow'
+	@echo 'make test-lowest  the fast tests with the oldest versions that the package allows'
 	@echo 'make pins       renew the pinned versions (requirements/README.md)'
 	@echo 'make clean      remove what runs leave; make distclean also the environments'
 	@echo
@@ -66,6 +68,23 @@ export ONLY
 faults: install $(VENV)/.faults
 	@exec $(PY) -m tests.faults --times $(TIMES) --seed $(SEED) --only "$$ONLY" $(if $(filter 1,$(WRITE)),--write)
 
+# An environment of its own: with Airflow's OpenLineage provider every task would send events, in all tests.
+LINEAGE_VENV := $(VENV)-openlineage
+
+test-lineage: $(LINEAGE_VENV)/.package
+	@exec $(LINEAGE_VENV)/bin/python -m pytest tests/lineage $(ARGS)
+
+$(LINEAGE_VENV)/.pins: $(PINS) requirements/openlineage.txt dev/install.sh
+	@echo 'Installing Airflow $(AIRFLOW) with OpenLineage into $(LINEAGE_VENV) (once, about a minute)'
+	@dev/install.sh $(LINEAGE_VENV) $(PINS) .cache/logs/install-openlineage.log
+	@dev/install.sh $(LINEAGE_VENV) requirements/openlineage.txt .cache/logs/install-openlineage.log
+	@touch $@
+
+$(LINEAGE_VENV)/.package: $(LINEAGE_VENV)/.pins pyproject.toml airflow_provider_kumo/__init__.py
+	@$(LINEAGE_VENV)/bin/python -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable . \
+		>.cache/logs/package-openlineage.log 2>&1 || { cat .cache/logs/package-openlineage.log; exit 1; }
+	@touch $@
+
 # Airflow's side of PostgreSQL. Debian's package postgresql has the server.
 $(VENV)/.faults: requirements/faults.txt $(VENV)/.pins
 	@dev/install.sh $(VENV) $< .cache/logs/install-faults.log
@@ -88,7 +107,7 @@ docs-serve: .venv-docs/.pins
 	@dev/install.sh .venv-docs requirements/docs.txt .cache/logs/install-docs.log
 	@touch $@
 
-.PHONY: lint-ruff lint-types hooks dist test-dist pins-release
+.PHONY: lint-ruff lint-types hooks dist test-dist test-lowest pins-release pins-lowest
 
 # The hooks of .pre-commit-config.yaml are lint-ruff and lint-types.
 lint: lint-ruff lint-types
@@ -118,6 +137,18 @@ dist: .venv-release/.pins
 
 test-dist: dist
 	@exec .venv-release/bin/python -m pytest -n 2 --dist loadgroup tests/release $(ARGS)
+
+# With the oldest versions that pyproject.toml allows, of those that one Airflow takes together.
+test-lowest: .venv-lowest/.package
+	@exec .venv-lowest/bin/python -m pytest tests/unit $(ARGS)
+
+.venv-lowest/.package: requirements/lowest.txt dev/install.sh pyproject.toml airflow_provider_kumo/__init__.py
+	@echo 'Installing the oldest versions allowed into .venv-lowest (once, about a minute)'
+	@dev/install.sh .venv-lowest requirements/lowest.txt .cache/logs/install-lowest.log
+	@.venv-lowest/bin/python -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable . \
+		>.cache/logs/package.log 2>&1 || { cat .cache/logs/package.log; exit 1; }
+	@.venv-lowest/bin/python -m pip check
+	@touch $@
 
 .venv-release/.pins: requirements/release.txt dev/install.sh
 	@echo 'Installing the tools of a release into .venv-release (once)'
@@ -165,9 +196,14 @@ pins-release:
 	@dev/pins.sh requirements/release.txt -c requirements/airflow-$(DEFAULT_AIRFLOW).txt \
 		hatchling hatch-fancy-pypi-readme twine 'readme-renderer[md]' uv pytest pytest-asyncio pytest-xdist jsonschema mypy types-requests pre-commit
 
+pins-lowest:
+	@dev/pins.sh requirements/lowest.txt apache-airflow==3.0.6 cadwyn==5.4.5 fastapi==0.116.1 \
+		requests==2.31.0 aiohttp==3.11.0 apache-airflow-providers-common-compat==1.23.0 kumo-api==0.92.0 \
+		--editable '.[emulator]' -r requirements/tools.in
+
 clean:
 	rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-kumoai .venv-docs .venv-release
+	rm -rf .venv .venv-airflow-* .venv-openlineage .venv-kumoai .venv-docs .venv-release .venv-lowest

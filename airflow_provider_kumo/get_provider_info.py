@@ -32,7 +32,8 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules("airflow_provider_kumo.hooks.kumo")],
         "operators": [_modules("airflow_provider_kumo.operators.kumo", "airflow_provider_kumo.operators.gate")],
         "sensors": [_modules("airflow_provider_kumo.sensors.kumo")],
-        "triggers": [_modules("airflow_provider_kumo.triggers.kumo")],
+        "triggers": [_modules("airflow_provider_kumo.triggers.kumo", "airflow_provider_kumo.triggers.kumo_events")],
+        "notifications": ["airflow_provider_kumo.notifications.kumo.KumoJobNotifier"],
         "extra-links": ["airflow_provider_kumo.links.kumo.KumoJobLink"],
         "connection-types": [
             {

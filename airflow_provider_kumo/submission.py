@@ -23,7 +23,7 @@ from airflow_provider_kumo.client.errors import (
     KumoSubmissionUnknownError,
     KumoUnavailableError,
 )
-from airflow_provider_kumo.client.jobs import Job, JobKind, JobStatus, cancel_tags
+from airflow_provider_kumo.client.jobs import TASK_KEY_TAG, Job, JobKind, JobStatus, cancel_tags
 from airflow_provider_kumo.client.policy import Budgets
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from airflow_provider_kumo.client.logs import Log
     from airflow_provider_kumo.client.sync import KumoClient
 
-TASK_KEY_TAG = "airflow_task_key"
 REQUEST_TAG = "airflow_request"
 DELIVERED_TAG = "airflow_delivered"
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_kumo.client import jobs
+from airflow_provider_kumo.client import datasets, jobs
 from airflow_provider_kumo.client.errors import KumoConfigurationError, KumoRequestRefusedError
 from airflow_provider_kumo.client.jobs import Job, JobKind, PredictiveQuery, Progress, UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from airflow_provider_kumo.client.datasets import Connector
 
 T = TypeVar("T")
 
@@ -56,6 +58,16 @@ class Call(Generic[T]):
 def list_connectors() -> Call[int]:
     """List the tenant's connectors: Kumo's own cheapest check of a key. Returns their number."""
     return Call(what="list connectors", method="GET", path="/v1/connectors", parse=_length)
+
+
+def get_connector(name: str) -> Call[Connector]:
+    """Read where a connector points; the answer holds no credentials."""
+    return Call(
+        what=f"read connector {_shown(name)}",
+        method="GET",
+        path=f"/v1/connectors/{_segment(name)}",
+        parse=datasets.parse_connector,
+    )
 
 
 def get_config() -> Call[Mapping[str, Any]]:

@@ -22,6 +22,8 @@ from airflow_provider_kumo.client.errors import KumoArgumentError
 _TEXT_LIMIT = 2000
 _PREFIXES = ("trainingjob-", "bp-job-")
 
+# What a job of an Airflow task carries: a hash of the task instance.
+TASK_KEY_TAG = "airflow_task_key"
 # Written to a job by whoever asks Kumo to cancel it on behalf of a task, with the time as its value.
 CANCEL_TAG = "airflow_cancel_requested"
 

@@ -13,6 +13,9 @@ from airflow_provider_kumo.client.requests import check_bounds
 from airflow_provider_kumo.failures import told_to_airflow
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
 
+# Where a task that skips itself leaves its reason; read by notifications/summary.py.
+REASON_KEY = "reason"
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 class KumoMetricGateOperator(BaseOperator):
     """Skip what comes after a training whose model is not good enough.
 
-    The gate itself is skipped, with the reason in its log and for its ``on_skipped_callback``; Airflow's default
-    trigger rule then skips the tasks behind it. It asks nothing of Kumo. Returns the metrics that were judged.
+    The gate itself is skipped, with the reason in its log and its XCom ``reason``; Airflow's default trigger rule then
+    skips the tasks behind it. It asks nothing of Kumo. Returns the metrics that were judged.
 
     :param training: the result of a :class:`~airflow_provider_kumo.operators.kumo.KumoRetrainOperator`, such as
         ``retrain.output``. (templated)
@@ -68,10 +71,13 @@ class KumoMetricGateOperator(BaseOperator):
         context["ti"].xcom_push(key=TRACKING_URL_KEY, value=link)
         if missed:
             where = f" See {link}" if link else ""
-            raise AirflowSkipException(
+            reason = (
                 f"The model of {self.training['job_id']} is not good enough: on the test data "
                 f"{', and '.join(missed)}.{where}"
             )
+            # Airflow keeps the text of a skip in the log alone, out of the callback's reach.
+            context["ti"].xcom_push(key=REASON_KEY, value=reason)
+            raise AirflowSkipException(reason)
         judged = {name: metrics[name] for name in metrics if name in minimum or name in maximum}
         self.log.info(
             "The model of %s is good enough: %s",

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     import jinja2
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_kumo.client.sync import KumoClient
     from airflow_provider_kumo.hooks.kumo import KumoHook
@@ -119,6 +120,8 @@ class _KumoJobOperator(_KumoOperator):
         self.durable = check_switch("durable", durable)
         self.if_cancelled = check_choice("if_cancelled", if_cancelled, ("fail", "skip"))
         self._submitter: Submitter | None = None
+        # What the task knows of its job, for OpenLineage, which asks after the task has ended.
+        self._seen: tuple[KumoClient, Job] | None = None
         check_settled(check_tags, job_tags)
 
     def _check(self) -> None:
@@ -175,6 +178,24 @@ class _KumoJobOperator(_KumoOperator):
                 if not job.is_terminal and time.time() < self._deadline(job, context):
                     raise
                 return self._finish(client, job, context)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:  # noqa: ARG002
+        """Return what the job has read and written, and facets about it; None if the task has started none.
+
+        Called by Airflow's OpenLineage provider, if that is installed, when the task has succeeded or failed.
+        """
+        if self._seen is None:
+            return None
+        from airflow_provider_kumo.lineage import lineage_of
+
+        client, job = self._seen
+        # The provider calls from a fork of the task's process, which must not share connections with it.
+        with client.twin() as twin:
+            return lineage_of(job, self._outputs(), twin, log=self.log)
+
+    def _outputs(self) -> Sequence[Mapping[str, Any]]:
+        """Return where the job writes."""
+        return ()
 
     def on_kill(self) -> None:
         """Cancel the job because this worker's task is being killed."""
@@ -247,6 +268,7 @@ class _KumoJobOperator(_KumoOperator):
         )
         self._submitter = Submitter(client, submission, durable=self.durable, log=self.log)
         job, started = self._submitter.find_or_submit()
+        self._seen = (client, job)
         context["ti"].xcom_push(key="job_id", value=job.id)
         context["ti"].xcom_push(key=TRACKING_URL_KEY, value=job.tracking_url)
         if started:
@@ -301,6 +323,7 @@ class _KumoJobOperator(_KumoOperator):
         if timed_out:
             # It may have ended well after the last look.
             job = cancel_and_confirm(client, job, log=self.log) if self.cancel_on_kill else look_again(client, job)
+        self._seen = (client, job)
         if timed_out and job.status != JobStatus.DONE:
             raise timeout_of(job, timeout=self.timeout, since="its creation")
         for line in closing_lines(job, now=time.time()):
@@ -521,6 +544,9 @@ class KumoBatchPredictOperator(_KumoJobOperator):
         env = jinja_env or self.get_template_env()
         env.globals["PARTITION"] = PARTITION
         return super().render_template(content, context, env, seen_oids)
+
+    def _outputs(self) -> Sequence[Mapping[str, Any]]:
+        return check_outputs(self.outputs)
 
     def _check(self) -> None:
         if bool(self.training_job_id) == bool(self.pquery_id):

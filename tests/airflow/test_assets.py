@@ -95,3 +95,13 @@ def test_a_task_that_does_not_wait_tells_the_job_as_it_stands(
     assert told["status"] in ("NOT_STARTED", "QUEUED", "RUNNING")
     assert not [key for key in told if key.startswith("test_")]
     assert json.loads(json.dumps(told)) == told
+
+
+def test_the_watching_example_started_by_hand_takes_its_model_from_the_person(
+    kumo_emulator: LocalKumo, run_dag: Callable[..., Any], dags: Any
+) -> None:
+    if "kumo_predict_on_new_model" not in dags:
+        pytest.skip("Airflow has asset watchers from 3.0 on")
+    model = kumo_emulator.jobs("training")[0].id
+    run = run_dag("kumo_predict_on_new_model", training_job_id=model)
+    assert kumo_emulator.job(run.result("predict")["job_id"]).config["model_training_job_id"] == model

@@ -37,6 +37,16 @@ RESULT_KEYS = [
         ("kumo_wait_for_job", {"which_job", "wait", "tell"}),
         ("kumo_many_queries", {f"{task}[{index}]" for task in ("retrain", "predict") for index in range(3)}),
         (
+            "kumo_stale_queries",
+            {"stale", "report"} | {f"{task}[{index}]" for task in ("retrain", "predict") for index in range(3)},
+        ),
+        ("kumo_train_meanwhile", {"start", "refresh_entities", "trained", "predict", "cancel"}),
+        (
+            "kumo_shared_quota",
+            {f"retrain_and_predict.{task}[{index}]" for task in ("retrain", "predict") for index in range(3)},
+        ),
+        ("kumo_notifications", {f"retrain_and_predict.{task}" for task in ("retrain", "metric_gate", "predict")}),
+        (
             "kumo_gated_queries",
             {
                 f"each_query.{task}[{index}]"
@@ -51,6 +61,23 @@ def test_every_example_runs_as_it_stands(
 ) -> None:
     run = run_dag(dag_id)
     assert run.tasks == dict.fromkeys(tasks, "success")
+
+
+def test_queries_with_a_young_model_are_not_retrained(kumo_emulator: LocalKumo, run_dag: Callable[..., Any]) -> None:
+    run = run_dag("kumo_stale_queries", days=1000)
+    assert run.tasks == {"stale": "success", "retrain": "skipped", "predict": "skipped", "report": "skipped"}
+
+
+def test_the_report_and_the_tables_are_those_of_each_query(
+    kumo_emulator: LocalKumo, run_dag: Callable[..., Any]
+) -> None:
+    run = run_dag("kumo_stale_queries", days=2)
+    assert [line.partition(":")[0] for line in run.result("report")] == ["churn_30d", "ltv_90d", "next_purchase"]
+    trainings = {job.id: job.tags["pquery_name"] for job in kumo_emulator.jobs("training")}
+    assert len(kumo_emulator.jobs("prediction")) == 3
+    for prediction in kumo_emulator.jobs("prediction"):
+        query = trainings[prediction.config["model_training_job_id"]]
+        assert prediction.config["outputs"][0]["table_name"] == f"PREDICTIONS_{query.upper()}"
 
 
 @pytest.mark.parametrize("mode", ["deferrable", "blocking"])

@@ -70,3 +70,13 @@ def test_a_template_that_airflow_leaves_in_a_mapped_value_does_not_reach_kumo(
     assert run.tasks["retrain_and_predict.predict[0]"] == "failed"
     assert "outputs[0]: a template in it was not rendered" in run.log
     assert kumo_emulator.jobs("prediction") == []
+
+
+def test_the_teardown_cancels_a_training_that_nobody_needs_any_more(
+    kumo_emulator: LocalKumo, run_dag: Callable[..., Any]
+) -> None:
+    kumo_emulator.hold(kind="training", count=1)
+    run = run_dag("case_teardown")
+    assert run.state == "failed"
+    assert run.tasks == {"start": "success", "fail": "failed", "predict": "upstream_failed", "cancel": "success"}
+    assert kumo_emulator.job(run.result("start")["job_id"]).status == "CANCELLED"

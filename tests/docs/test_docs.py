@@ -28,6 +28,7 @@ from airflow_provider_kumo.operators.gate import KumoMetricGateOperator
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoCancelJobOperator, KumoRetrainOperator
 from airflow_provider_kumo.sensors.kumo import KumoJobSensor
 from airflow_provider_kumo.task_groups.kumo import retrain_and_predict
+from airflow_provider_kumo.triggers.kumo_events import KumoModelTrainedTrigger
 
 REPOSITORY = Path(__file__).parent.parent.parent
 OFFICIAL_PYTHON = REPOSITORY / ".venv-kumoai" / "bin" / "python"
@@ -104,6 +105,12 @@ class TestArguments:
             told = re.findall(r"`(\w+)`", rows[f"`{name}`"][0])
             assert sorted(told) == sorted(inspect.signature(function).parameters)
 
+    def test_the_watchers_table_names_every_argument_with_its_default(self) -> None:
+        rows = table(section("docs/data-aware.md", "Predict when a person has retrained in Kumo"))
+        assert {name.strip("`"): cells[0] for name, cells in rows.items()} == {
+            name: _default(parameter.default) for name, parameter in _parameters(KumoModelTrainedTrigger).items()
+        }
+
     def test_no_page_names_an_argument_that_is_not_there(self) -> None:
         known = {name for operator in _DOCUMENTED for name in _parameters(operator)}
         known |= {name for function in _output_functions().values() for name in inspect.signature(function).parameters}
@@ -136,6 +143,7 @@ _DOCUMENTED = (
     KumoCancelJobOperator,
     KumoMetricGateOperator,
     KumoJobSensor,
+    KumoModelTrainedTrigger,
 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from airflow_provider_kumo import __version__
 
@@ -57,6 +58,20 @@ def test_no_dependency_of_airflow_is_capped(metadata: Message) -> None:
         "requests",
         "aiohttp",
     }
+
+
+def test_lower_bounds_are_the_versions_that_make_test_lowest_takes(metadata: Message) -> None:
+    listed = (REPOSITORY / "requirements" / "lowest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in listed if not line.startswith("#"))
+    bounds = {
+        need.name: specifier.version
+        for need in map(Requirement, metadata.get_all("Requires-Dist", []))
+        for specifier in need.specifier
+        if specifier.operator == ">=" and (need.marker is None or need.marker.evaluate({"extra": "emulator"}))
+    }
+    # Airflow's own is the first of requirements/.
+    assert bounds.pop("apache-airflow") == "2.11"
+    assert {name: Version(pinned[name]) for name in bounds} == {name: Version(bounds[name]) for name in bounds}
 
 
 def _operators(need: Requirement) -> set[str]:

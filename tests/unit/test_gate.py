@@ -41,12 +41,14 @@ def test_a_rendered_template_is_a_number_in_a_text():
 
 
 def test_a_weak_model_is_skipped_with_a_sentence_and_a_link():
+    ti = TaskInstanceStub()
     with pytest.raises(AirflowSkipException) as skipped:
-        run(minimum_metrics={"auroc": 0.85, "auprc": 0.1, "acc": 0.5})
+        run(ti, minimum_metrics={"auroc": 0.85, "auprc": 0.1, "acc": 0.5})
     assert str(skipped.value) == (
         "The model of trainingjob-1 is not good enough: on the test data auroc is 0.8, below the minimum of 0.85, "
         f"and auprc is null, so it cannot be held against 0.1. See {LINK}"
     )
+    assert ti.xcoms["reason"] == str(skipped.value)
 
 
 @pytest.mark.parametrize("least", [0.5, 0.99])
@@ -56,7 +58,7 @@ def test_the_button_of_the_gate_opens_the_training(least):
         run(ti, minimum_metrics={"auroc": least})
     except AirflowSkipException:
         assert least == 0.99
-    assert ti.xcoms == {"tracking_url": LINK}
+    assert ti.xcoms["tracking_url"] == LINK
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ TARGETS = [
     "airflow_provider_kumo.operators.gate",
     "airflow_provider_kumo.sensors.kumo",
     "airflow_provider_kumo.task_groups.kumo",
+    "airflow_provider_kumo.notifications.kumo",
     "airflow_provider_kumo.outputs",
     *(str(path) for path in EXAMPLES),
 ]
@@ -48,7 +49,7 @@ HTTP_LIBRARIES = {"aiohttp", "requests", "urllib3", "yarl", "multidict"}
 HEAVY = HTTP_LIBRARIES | {"kumoapi", "kumoai"}
 AT_RUN_TIME = {
     f"airflow_provider_kumo.{name}"
-    for name in ("client.sync", "client.aio", "client.waiting", "triggers", "triggers.kumo", "hooks.kumo", "emulator")
+    for name in ("client.sync", "client.aio", "client.waiting", "triggers.kumo", "hooks.kumo", "emulator")
 }
 
 

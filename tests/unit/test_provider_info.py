@@ -45,7 +45,7 @@ def test_every_module_that_is_named_holds_what_it_says(kind):
             assert any(base[kind] in {parent.__name__ for parent in found.__mro__} for found in classes)
 
 
-@pytest.mark.parametrize("path", [*INFO["extra-links"], CONNECTION_TYPE["hook-class-name"]])
+@pytest.mark.parametrize("path", [*INFO["extra-links"], *INFO["notifications"], CONNECTION_TYPE["hook-class-name"]])
 def test_every_class_that_is_named_is_there(path):
     module, _, name = path.rpartition(".")
     assert inspect.isclass(getattr(import_module(module), name))

@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator, KumoRetrainOperator
+from airflow_provider_kumo.outputs import s3, snowflake
 from airflow_provider_kumo.sensors.kumo import KumoJobSensor
 
 START = datetime(2026, 1, 1)
@@ -41,6 +42,17 @@ with DAG(dag_id="case_outlets_start_only", start_date=START, schedule=None):
         pquery_id="churn_30d",
         wait_for_completion=False,
         outlets=[Asset("kumo-case://start-only/model")],
+    )
+
+with DAG(dag_id="case_lineage", start_date=START, schedule=None):
+    retrain = KumoRetrainOperator(task_id="retrain", pquery_id="churn_30d")
+    KumoBatchPredictOperator(
+        task_id="predict",
+        training_job_id=retrain.output["job_id"],
+        outputs=[
+            snowflake(connector_id="my_snowflake", table_name="CHURN_{{ run_id | length }}"),
+            s3(file_path="s3://acme-ml/churn/part-{{PARTITION}}.parquet"),
+        ],
     )
 
 # Airflow 3 calls datasets assets.
