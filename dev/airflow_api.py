@@ -149,7 +149,8 @@ class AirflowApi:
         known = {pool["name"] for pool in self._get("pools", limit=100)["pools"]}
         if name in known:
             mask = {"update_mask": "slots"}
-            self._check(self._request("PATCH", f"pools/{_q(name)}", json={"slots": slots}, params=mask))
+            body = self.release.pool_body(name, slots)
+            self._check(self._request("PATCH", f"pools/{_q(name)}", json=body, params=mask))
         else:
             self._send("POST", "pools", {"name": name, "slots": slots})
 

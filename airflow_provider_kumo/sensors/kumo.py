@@ -191,7 +191,9 @@ class KumoJobSensor(BaseSensorOperator):
             if event["outcome"] == "gave_up":
                 raise revive(event["error_class"], event["error"], job_id=event["job_id"])
             job = Job.from_event(event["job"])
-        self._push_link(context, job)
+        if self.start_from_trigger:
+            # No worker has looked at the job before.
+            self._push_link(context, job)
         if event["outcome"] == "timed_out":
             error = timeout_of(job, timeout=self.timeout, since="the sensor's start")
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
