@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit test-lineage faults docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
+.PHONY: help demo test test-unit test-lineage test-celery faults bench bench-scale docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -31,8 +31,11 @@ help:
 	@echo 'make test-unit  the fast ones'
 	@echo 'make test-all   the tests on every Airflow of the list below; AIRFLOWS="2.11.2 3.0.6" picks some'
 	@echo 'make test-lineage  what Airflow sends to OpenLineage, in an environment that has its provider'
+	@echo 'make test-celery  the example DAGs on CeleryExecutor, with Redis and PostgreSQL'
 	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
 	@echo '                TIMES=20 SEED=1 ONLY=... WRITE=1 (the table of docs/reliability.md)'
+	@echo 'make bench      what waiting, importing and parsing cost, beside other providers; WRITE=1 (docs/performance.md)'
+	@echo 'make bench-scale  two triggerers on PostgreSQL, 2000 waiting jobs, one triggerer killed; WRITE=1 (docs/scaling.md)'
 	@echo 'make docs       the site into site/, with every link checked; make docs-serve shows it: DOCS_PORT=8000'
 	@echo 'make lint       ruff and mypy; make format applies what ruff can'
 	@echo 'make hooks      the checks of make lint before each commit'
@@ -88,6 +91,28 @@ $(LINEAGE_VENV)/.package: $(LINEAGE_VENV)/.pins pyproject.toml airflow_provider_
 # Airflow's side of PostgreSQL. Debian's package postgresql has the server.
 $(VENV)/.faults: requirements/faults.txt $(VENV)/.pins
 	@dev/install.sh $(VENV) $< .cache/logs/install-faults.log
+	@touch $@
+
+# Ours beside its peers. The tables of docs/performance.md are written with WRITE=1. The local Kumo runs in $(VENV).
+bench: install .venv-bench/.pins
+	@exec .venv-bench/bin/python -m benchmarks $(if $(filter 1,$(WRITE)),--write)
+
+bench-scale: install $(VENV)/.faults
+	@exec $(PY) -m benchmarks.scale $(if $(filter 1,$(WRITE)),--write)
+
+.venv-bench/.pins: requirements/bench.txt dev/install.sh
+	@echo 'Installing Airflow and the providers to measure beside into .venv-bench (once, some minutes)'
+	@dev/install.sh .venv-bench requirements/bench.txt .cache/logs/install-bench.log
+	@touch $@
+
+# The example DAGs on CeleryExecutor. Debian's packages postgresql and redis-server have the servers.
+test-celery: .venv-celery/.package
+	@exec .venv-celery/bin/python -m pytest tests/celery $(ARGS)
+
+.venv-celery/.package: requirements/celery.txt dev/install.sh pyproject.toml
+	@echo 'Installing Airflow with Celery into .venv-celery (once, about a minute)'
+	@dev/install.sh .venv-celery requirements/celery.txt .cache/logs/install-celery.log
+	@.venv-celery/bin/python -m pip install --no-deps --no-build-isolation --editable . >>.cache/logs/install-celery.log 2>&1
 	@touch $@
 
 # Material for MkDocs announces its successor at every start.
@@ -206,4 +231,4 @@ clean:
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-airflow-* .venv-openlineage .venv-kumoai .venv-docs .venv-release .venv-lowest
+	rm -rf .venv .venv-airflow-* .venv-openlineage .venv-kumoai .venv-docs .venv-release .venv-lowest .venv-bench .venv-celery

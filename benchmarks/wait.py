@@ -14,10 +14,11 @@ import math
 import os
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
+from benchmarks.profile import Sampler
 from benchmarks.server import COUNTS
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Cost:
     :param lag_worst: the latest of all, in milliseconds.
     :param connections: TCP connections per 1000 status reads, since the first job waits.
     :param memory: megabytes per 1000 jobs over a bare Airflow with an idle event loop.
+    :param profile: share of the CPU time by part of the program, if that was asked.
     """
 
     polls_per_second: float
@@ -47,18 +49,31 @@ class Cost:
     lag_worst: float
     connections: float
     memory: float
+    profile: dict[str, float] = field(default_factory=dict)
 
 
-def measure(
-    contestant: Callable[[int, float], Waiter], *, port: int, jobs: int, rate: float | None, warm: float, seconds: float
-) -> Cost:
-    """Let so many jobs wait and look at what it costs.
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a contestant has to do.
 
     :param port: of the server.
+    :param jobs: how many wait.
     :param rate: polls a second, all jobs together; None for as many as can be.
     :param warm: seconds before the clock starts.
     :param seconds: how long to measure.
+    :param profile: whether to take samples, which costs a little itself.
     """
+
+    port: int
+    jobs: int
+    rate: float | None
+    warm: float
+    seconds: float
+    profile: bool
+
+
+def measure(contestant: Callable[[int, float], Waiter], load: Load) -> None:
+    """Let jobs wait, print what it costs, and end the process."""
     import airflow.sdk  # noqa: F401
     from airflow.triggers.base import BaseTrigger  # noqa: F401
 
@@ -67,19 +82,12 @@ def measure(
     warnings.simplefilter("ignore")
     gc.collect()
     before = _resident()
-    return asyncio.run(_measure(contestant, before, port=port, jobs=jobs, rate=rate, warm=warm, seconds=seconds))
+    asyncio.run(_measure(contestant, before, load))
 
 
-async def _measure(
-    contestant: Callable[[int, float], Waiter],
-    before: float,
-    *,
-    port: int,
-    jobs: int,
-    rate: float | None,
-    warm: float,
-    seconds: float,
-) -> Cost:
+async def _measure(contestant: Callable[[int, float], Waiter], before: float, load: Load) -> None:
+    port, jobs, rate = load.port, load.jobs, load.rate
+    sampler = Sampler()
     lags: list[float] = []
     # The probe itself takes part in what is measured, the same for everybody.
     asyncio.get_running_loop().create_task(_probe(lags))
@@ -95,10 +103,12 @@ async def _measure(
     deadline = time.monotonic() + _PATIENCE
     while (await _counts(port)).get("polls", 0) - at_start.get("polls", 0) < jobs and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
-    await asyncio.sleep(warm)
+    await asyncio.sleep(load.warm)
     lags.clear()
+    if load.profile:
+        sampler.start()
     counts, cpu, clock = await _counts(port), time.process_time(), time.perf_counter()
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(load.seconds)
     took, cpu = time.perf_counter() - clock, time.process_time() - cpu
     after = await _counts(port)
     memory = _resident() - before
@@ -116,6 +126,7 @@ async def _measure(
         lag_worst=lags[-1] * 1000,
         connections=connections / all_polls * 1000,
         memory=memory * 1000 / jobs,
+        profile=sampler.stop() if load.profile else {},
     )
     print(json.dumps(asdict(cost)), flush=True)
     # Closing a thousand waiting tasks in order takes longer than measuring them, and shows nothing.
@@ -156,8 +167,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--warm", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--profile", action="store_true")
     options = vars(parser.parse_args())
-    measure(CONTESTANTS[options.pop("contestant")], **options)
+    measure(CONTESTANTS[options.pop("contestant")], Load(**options))
 
 
 if __name__ == "__main__":

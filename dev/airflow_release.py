@@ -221,7 +221,7 @@ class _Airflow2(Release):
         names = sorted({task if isinstance(task, str) else task[0] for task in task_ids})
         return {**super().clear_body(run_id, names), "reset_dag_runs": True}
 
-    def pool_body(self, name: str, slots: int) -> Record:
+    def pool_body(self, name: str, slots: int) -> Record:  # noqa: ARG002
         return {"slots": slots}
 
     def links(self, answer: Record) -> dict[str, str | None]:

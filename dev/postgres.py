@@ -61,6 +61,13 @@ class Postgres:
         return f"postgresql+psycopg2://{_USER}:{self._password}@{LOOPBACK}:{self.port}/airflow"
 
     @property
+    def process_id(self) -> int:
+        """The server's first process, which has started all others."""
+        if self._process is None:
+            raise CannotStartError("This PostgreSQL does not run")
+        return self._process.pid
+
+    @property
     def log_file(self) -> Path:
         """The file with the server's output."""
         return self._root / "postgres.log"

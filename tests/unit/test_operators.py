@@ -69,11 +69,6 @@ def predict(**arguments: Any) -> KumoBatchPredictOperator:
     return KumoBatchPredictOperator(task_id="predict", **arguments)
 
 
-def asked(kumo: LocalKumo) -> list[str]:
-    """Return the requests so far as "METHOD path", without the prefix and ids."""
-    return [f"{r.method} {'/'.join(r.path.removeprefix('/api/v1/').split('/')[:1])}" for r in kumo.requests]
-
-
 def operator_jobs(kumo: LocalKumo) -> list[Any]:
     """Return the jobs that an operator has started."""
     return [job for job in kumo.jobs() if "airflow_task_key" in job.tags]
@@ -205,36 +200,6 @@ def test_a_wrong_connection_fails_the_task_for_good(
         retrain().execute(context())
     assert said in str(caught.value)
     assert "kumo_default" in str(caught.value)
-
-
-@pytest.mark.parametrize("deferrable", [True, False])
-def test_starting_a_job_costs_one_lookup_one_submit_and_one_look(kumo_emulator: LocalKumo, deferrable: bool) -> None:
-    kumo_emulator.hold(kind="training")
-    operator = retrain(model_plan={}, deferrable=True, wait_for_completion=deferrable)
-    if deferrable:
-        with pytest.raises(TaskDeferred):
-            operator.execute(context())
-    else:
-        operator.execute(context())
-    told = [] if deferrable else ["PATCH training_jobs"]  # that the task has got what it wanted
-    assert asked(kumo_emulator) == ["GET training_jobs", "POST training_jobs", "GET training_jobs", *told]
-
-
-def test_copying_the_newest_plan_costs_one_more_request(kumo_emulator: LocalKumo) -> None:
-    kumo_emulator.hold(kind="training")
-    with pytest.raises(TaskDeferred):
-        retrain(pquery_id="pquery-churn-30d", deferrable=True).execute(context())
-    assert len(kumo_emulator.requests) == 4
-
-
-def test_resuming_costs_one_tag(kumo_emulator: LocalKumo) -> None:
-    with pytest.raises(TaskDeferred) as deferred:
-        retrain(deferrable=True).execute(context())
-    event = event_of(deferred.value)
-    kumo_emulator.clear_requests()
-    result = retrain().execute_complete(context(), event)
-    assert result["status"] == "DONE"
-    assert [(r.method, r.path.rsplit("/", 1)[-1]) for r in kumo_emulator.requests] == [("PATCH", "tags")]
 
 
 def test_every_mode_returns_the_same(kumo_emulator: LocalKumo) -> None:
