@@ -61,7 +61,7 @@ AIRFLOWS ?= $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/airf
 .PHONY: test-all
 test-all:
 	@$(MAKE) install AIRFLOW=$(DEFAULT_AIRFLOW)
-	@exec .venv/bin/python -m dev.test_all $(AIRFLOWS) --default $(DEFAULT_AIRFLOW) --pytest='$(ARGS)'
+	@exec .venv/bin/python -m dev.test_all $(AIRFLOWS) --default $(DEFAULT_AIRFLOW) -- $(ARGS)
 
 # The table of docs/reliability.md is written with WRITE=1.
 TIMES ?= 20

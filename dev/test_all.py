@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -157,17 +156,19 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 def main() -> int:
     """Test the versions that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, epilog="What follows -- goes to pytest.")
     parser.add_argument("versions", nargs="+", metavar="VERSION")
     parser.add_argument("--default", required=True, metavar="VERSION", help="runs every test")
-    parser.add_argument("--pytest", default="", metavar="ARGUMENTS", help="as one text")
-    options = parser.parse_args()
+    ours, mark, arguments = sys.argv[1:], "--", []
+    if mark in ours:
+        ours, arguments = ours[: ours.index(mark)], ours[ours.index(mark) + 1 :]
+    options = parser.parse_args(ours)
     versions = sorted(set(options.versions), key=lambda version: [int(part) for part in version.split(".")])
     # The default has most to do, so it starts first.
     versions.sort(key=lambda version: version != options.default)
     started = time.monotonic()
     print(f"Testing on Airflow {', '.join(versions)}, {AT_A_TIME} at a time; logs: {log_of('<version>')}", flush=True)
-    outcomes = Runner(options.default, shlex.split(options.pytest)).run(versions)
+    outcomes = Runner(options.default, arguments).run(versions)
     print(f"\n{table(outcomes)}\n{time.monotonic() - started:.0f} s in all")
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
