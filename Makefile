@@ -50,7 +50,7 @@ help:
 demo: install
 	@exec $(PY) -m dev.demo
 
-test: install kumo-clients
+test: install kumo-clients $(VENV)/.faults
 	@exec $(PY) -m pytest $(ARGS)
 
 test-unit: install
