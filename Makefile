@@ -30,6 +30,7 @@ help:
 	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
 	@echo 'make test-unit  the fast ones'
 	@echo 'make test-all   the tests on every Airflow of the list below; AIRFLOWS="2.11.2 3.0.6" picks some'
+	@echo 'make test-ui    what a person sees in a browser (needs Chromium); make screenshots takes docs/images/*.png'
 	@echo 'make test-lineage  what Airflow sends to OpenLineage, in an environment that has its provider'
 	@echo 'make test-celery  the example DAGs on CeleryExecutor, with Redis and PostgreSQL'
 	@echo 'make faults     every way to lose or double a job, many times, counted (an hour; needs PostgreSQL);'
@@ -91,6 +92,20 @@ $(LINEAGE_VENV)/.package: $(LINEAGE_VENV)/.pins pyproject.toml airflow_provider_
 # Airflow's side of PostgreSQL. Debian's package postgresql has the server.
 $(VENV)/.faults: requirements/faults.txt $(VENV)/.pins
 	@dev/install.sh $(VENV) $< .cache/logs/install-faults.log
+	@touch $@
+
+.PHONY: test-ui screenshots
+
+# A browser on the newest Airflow and on the oldest, which .venv's tests start from an environment of its own.
+test-ui: install .venv/.ui
+	@$(MAKE) install AIRFLOW=2.11.2
+	@exec .venv/bin/python -m pytest tests/ui $(ARGS)
+
+screenshots: install .venv/.ui
+	@exec .venv/bin/python -m dev.screenshots
+
+.venv/.ui: requirements/ui.txt .venv/.pins
+	@dev/install.sh .venv $< .cache/logs/install-ui.log
 	@touch $@
 
 # Ours beside its peers. The tables of docs/performance.md are written with WRITE=1. The local Kumo runs in $(VENV).
