@@ -8,8 +8,6 @@ from urllib.parse import quote
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from playwright.sync_api import Locator, Page
 
 
@@ -38,7 +36,9 @@ class AirflowUi:
 
     def labels(self, panel: Locator) -> list[str]:
         """Return the labels of the fields in a panel."""
-        return [label.strip() for label in panel.locator("label[data-part=label]").all_inner_texts()]
+        labels = panel.locator("label[data-part=label]")
+        labels.first.wait_for()
+        return [label.strip() for label in labels.all_inner_texts()]
 
     def unfold(self, form: Locator, name: str) -> None:
         """Unfold a panel of the form, which folds the one that was open."""
@@ -64,13 +64,11 @@ class AirflowUi:
 
     # Runs
 
-    def trigger(self, dag_id: str, params: Mapping[str, str]) -> None:
-        """Start a run by the Trigger button of a DAG, with these params."""
+    def trigger(self, dag_id: str) -> None:
+        """Start a run by the Trigger button of a DAG, with its params as they are."""
         self.page.goto(f"{self.origin}/dags/{quote(dag_id)}")
         self.page.get_by_role("button", name="Trigger Dag").click()
         form = self.page.get_by_role("dialog")
-        for label, value in params.items():
-            form.get_by_label(label).fill(value)
         form.get_by_role("button", name="Trigger", exact=True).click()
         form.wait_for(state="hidden")
 

@@ -29,7 +29,7 @@ CONN_ID: Final = "kumo_default"
 KEY: Final = "acme:a-secret-of-kumo"
 # Virtual seconds a second: a training takes half a minute, long enough to be looked at.
 SPEED: Final = 250.0
-SCALE: Final = 1.5
+SCALE: Final = 1.25
 PATIENCE: Final = 60_000
 # Nothing but this much around what is shown.
 MARGIN: Final = 12
@@ -101,7 +101,7 @@ class Pictures:
         self.ui.open_task(DAG_ID, RUN_ID, "retrain")
         expect(self.ui.log()).to_contain_text(re.compile(r"auroc +0"))
         self.keep("task-log")
-        self._window(1280, 1150)
+        self._window(1280, 860)
         self.ui.open_task(DAG_ID, RUN_ID, "retrain", tab="xcom")
         self.page.get_by_role("button", name="Expand all extra JSON").click()
         expect(self.page.get_by_role("row", name="return_value")).to_contain_text("auroc")
