@@ -54,13 +54,15 @@ def fields() -> dict[str, dict[str, Any]]:
 def behaviour() -> dict[str, Any]:
     """Return what becomes of Airflow's own fields.
 
-    The extra is not hidden: where it is, the Test button of Airflow 2.11 does nothing on a stored connection.
+    Two are there for the Test button alone: Airflow 3.3 refuses to test a stored connection without a port, and that of
+    Airflow 2.11 does nothing on a stored connection without a visible extra.
     """
     return {
-        "hidden-fields": ["login", "schema", "port"],
+        "hidden-fields": ["login", "schema"],
         "relabeling": {"password": "API key", "host": "Kumo host"},
         "placeholders": {
             "host": "empty: https://<customer id of the key>.kumoai.cloud/api",
+            "port": "443, or empty; the Test button of Airflow 3.3 needs one",
             "password": "<customer id>:<secret>",
         },
     }

@@ -38,6 +38,7 @@ class Call(Generic[T]):
     :param json: JSON body, or None for no body.
     :param safe_to_repeat: whether sending it twice does no more than sending it once.
     :param body_limit: bytes of answer to accept at most.
+    :param is_secret: whether its result opens something to whoever sees it.
     """
 
     what: str
@@ -48,6 +49,7 @@ class Call(Generic[T]):
     json: Mapping[str, Any] | None = None
     safe_to_repeat: bool = True
     body_limit: int = _STATUS_BODY
+    is_secret: bool = False
 
     @property
     def is_collection(self) -> bool:
@@ -232,12 +234,12 @@ def update_tags(kind: JobKind, job_id: str, tags: Mapping[str, str]) -> Call[boo
 
 
 def get_prediction_urls(job_id: str) -> Call[list[str]]:
-    """Read the presigned URLs of the prediction files of a finished job. They are secrets: never log or push them."""
+    """Read the presigned URLs of the prediction files of a finished job. They are secrets: never push them."""
     return _file_urls(job_id, "get_prediction_df_urls", "prediction_partitions")
 
 
 def get_embedding_urls(job_id: str) -> Call[list[str]]:
-    """Read the presigned URLs of the embedding files of a finished job. They are secrets: never log or push them."""
+    """Read the presigned URLs of the embedding files of a finished job. They are secrets: never push them."""
     return _file_urls(job_id, "get_embedding_df_urls", "embedding_partitions")
 
 
@@ -247,6 +249,7 @@ def _file_urls(job_id: str, endpoint: str, key: str) -> Call[list[str]]:
         method="GET",
         path=_job_path(JobKind.PREDICTION, job_id, endpoint),
         parse=lambda body: [str(url) for url in _sequence(_mapping(body).get(key))],
+        is_secret=True,
     )
 
 

@@ -33,6 +33,7 @@ EXTRA_FIELDS = frozenset(
 )
 
 _KUMO_CLOUD = ".kumoai.cloud"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _CUSTOMER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9-]{1,63})*")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~%+-]+)*")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -181,6 +182,8 @@ def _base_url(host: str | None, port: int | None, schema: str | None, secret: st
     name = parts.hostname or ""
     if scheme is None:
         scheme = "http" if is_loopback(name) else "https"
+    if port == _DEFAULT_PORTS[scheme]:
+        port = None
     if not path and name.endswith(_KUMO_CLOUD):
         # Kumo documents this prefix for its own cloud; elsewhere the gateway decides, so the host stands as given.
         path = "/api"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_kumo import connection_form
 from airflow_provider_kumo.client.config import EXTRA_FIELDS, KumoConfig, config_from_connection
@@ -70,13 +70,16 @@ class KumoHook(BaseHook):
         return AsyncKumoClient(self._aload_config, log=self.log)
 
     def send(self, call: calls.Call[T], *, budgets: Budgets | None = None) -> T:
-        """Send a call and return its result.
+        """Send a call and return its result, which is masked in the task's log if it is a secret.
 
         :param call: one of :mod:`airflow_provider_kumo.client.calls`.
         :param budgets: for how long trouble is waited out.
         :raises KumoError: the class says the cause.
         """
-        return self.get_conn().send(call, budgets=budgets)
+        result = self.get_conn().send(call, budgets=budgets)
+        if call.is_secret:
+            mask_secret(cast("Any", result))
+        return result
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the connection within seconds. Returns whether it is good, and a sentence for a reader."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,10 @@ class World:
 
     def new_run(self, dag_id: str, known: list[str], *, seconds: float = 90) -> str:
         """Wait for a run that was not there and for its good end; return it."""
-        self.kumo.wait_for(lambda: len(self.runs(dag_id)) > len(known), timeout=seconds)
+        deadline = time.monotonic() + seconds
+        while len(self.runs(dag_id)) == len(known):
+            assert time.monotonic() < deadline, f"{dag_id} has not been started within {seconds:g} s"
+            time.sleep(0.5)
         [run_id] = set(self.runs(dag_id)) - set(known)
         assert self.airflow.wait_for_run(dag_id, run_id, seconds=120) == "success"
         return run_id
@@ -90,7 +94,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             tmp_path_factory.mktemp("airflow"),
             dags,
             env={"AIRFLOW_CONN_KUMO_DEFAULT": kumo.connection_json},
-            settings={"triggerer": {"triggerer_health_check_threshold": "8"}},
+            # Schedules count here: each of these DAGs has an asset for one, or none.
+            settings={
+                "scheduler": {"use_job_schedule": "True"},
+                "triggerer": {"triggerer_health_check_threshold": "8"},
+            },
         ) as airflow,
     ):
         wanted = {"case_outlets_deferrable", "case_on_new_model"} | ({WATCHING} if RELEASE >= (3, 0) else set())

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from dev.airflow_api import AirflowError
 from tests.faults.cases import Case, Tally
-from tests.faults.world import ENDED_TASK, TASK, Stopped, World, process_lives
+from tests.faults.world import ENDED_TASK, TASK, NotThereError, Stopped, World, process_lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tests.faults.cases import Fault
 
+# A machine that stands still for a minute has Airflow take its tasks for dead before any fault has struck.
+_APPROACHES = 3
 # A trigger that fires before its worker is seen to have ended fails the task, in Airflow's LocalExecutor.
 _SETTLED_DEFERRAL = 3.0
 # The cancelling of a task that a person ended takes a heartbeat, a SIGTERM and a turn of the triggerer.
@@ -89,20 +91,35 @@ class Campaign:
         while left > 0:
             count = min(left, fault.batch)
             left -= count
-            began = time.monotonic()
             self.say(fault.name)
-            cases: list[Case] = []
             try:
-                cases.extend(fault.strike(world, count, rng))
-                tasks = self._settle(world, cases, fault.seconds)
-                self._count(fault, cases, tasks, time.monotonic() - began)
-                world.clean_up()
+                for approach in range(1, _APPROACHES + 1):
+                    if self._inject_into(world, fault, count, rng, last=approach == _APPROACHES):
+                        break
             except Stopped:
                 return
-            except Exception as error:  # noqa: BLE001 - the other faults still tell something
+
+    def _inject_into(self, world: World, fault: Fault, count: int, rng: random.Random, *, last: bool) -> bool:
+        """Inject a fault into so many tasks at a time; False if none of them came to where it strikes."""
+        began = time.monotonic()
+        cases: list[Case] = []
+        try:
+            cases.extend(fault.strike(world, count, rng))
+            tasks = self._settle(world, cases, fault.seconds)
+            self._count(fault, cases, tasks, time.monotonic() - began)
+            world.clean_up()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - the other faults still tell something
+            again = isinstance(error, NotThereError) and not cases and not last
+            if again:
+                self.said(f"{fault.name}: not injected, and tried again: {error}")
+            else:
                 self._note_failure(fault, count, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-                with suppress(AirflowError):
-                    world.clean_up()
+            with suppress(AirflowError):
+                world.clean_up()
+            return not again
+        return True
 
     @staticmethod
     def _settle(world: World, cases: Sequence[Case], seconds: float) -> list[dict[str, object]]:

@@ -59,6 +59,10 @@ class Stopped(Exception):
     """Somebody has had enough."""
 
 
+class NotThereError(AirflowError):
+    """Airflow has not brought the tasks to where the fault was to be injected."""
+
+
 class FaultyAirflow(AirflowStack):
     """An Airflow whose parts die, and may be asked things from several threads.
 
@@ -301,7 +305,10 @@ class World:
     def wait_at(self, runs: Sequence[Run], gate: str, *, try_number: int = 1, seconds: float = _START) -> None:
         """Wait until a try of each run has reached a gate."""
         self.wait(
-            lambda: all(run.gates.process_at(gate, try_number) for run in runs), f"everybody at {gate}", seconds=seconds
+            lambda: all(run.gates.process_at(gate, try_number) for run in runs),
+            f"everybody at {gate}",
+            seconds=seconds,
+            error=NotThereError,
         )
 
     def wait_deferred(self, runs: Sequence[Run], *, seconds: float = _START) -> None:
@@ -330,6 +337,7 @@ class World:
             lambda: all(task["state"] in states for task in self.tasks(runs)),
             f"every task to be {' or '.join(states)}",
             seconds=seconds,
+            error=NotThereError,
         )
 
     def tasks(self, runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -337,10 +345,17 @@ class World:
         found = self.airflow.states(runs)
         return [found.get(run.run_id, {"state": None}) for run in runs]
 
-    def wait(self, condition: Callable[[], bool], what: str, *, seconds: float = 60) -> None:
+    def wait(
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        *,
+        seconds: float = 60,
+        error: type[AirflowError] = AirflowError,
+    ) -> None:
         """Wait until something is true; meanwhile restart what has ended by itself.
 
-        :raises AirflowError: it did not come true in time.
+        :param error: what it is if it did not come true in time.
         """
         deadline = time.monotonic() + seconds
         problem: object = ""
@@ -348,11 +363,11 @@ class World:
             try:
                 if condition():
                     return
-            except AirflowError as error:
+            except AirflowError as trouble:
                 # The API server may be the very part that is down.
-                problem = f": {error}"
+                problem = f": {trouble}"
             if time.monotonic() > deadline:
-                raise AirflowError(f"Waited {seconds:g} s for {what}{problem}")
+                raise error(f"Waited {seconds:g} s for {what}{problem}")
             self.pause(0.3)
 
     def pause(self, seconds: float) -> None:

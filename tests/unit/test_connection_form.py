@@ -81,9 +81,10 @@ def test_the_other_fields_are_treated_alike():
 
 def test_what_kumo_does_not_use_is_hidden_and_what_it_uses_is_explained():
     behaviour = METADATA["ui-field-behaviour"]
-    assert set(behaviour["hidden-fields"]) == {"login", "schema", "port"}
+    assert set(behaviour["hidden-fields"]) == {"login", "schema"}
     assert behaviour["relabeling"] == {"password": "API key", "host": "Kumo host"}
     assert behaviour["placeholders"]["host"].startswith("empty: https://")
+    assert behaviour["placeholders"]["port"].startswith("443, or empty")
 
 
 @pytest.mark.skipif(HAS_WTFORMS, reason="this Airflow has WTForms")
@@ -98,7 +99,7 @@ def test_airflow_shows_the_fields():
     assert found.hook_name == "Kumo"
     fields = found.standard_fields
     assert (fields.password.title, fields.host.title) == ("API key", "Kumo host")
-    assert [fields.login.hidden, fields.url_schema.hidden, fields.port.hidden] == [True, True, True]
+    assert [fields.login.hidden, fields.url_schema.hidden, fields.port.hidden] == [True, True, False]
     if not _is_airflow_3_0():
         assert set(found.extra_fields) == set(FIELDS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import signal
@@ -462,14 +463,18 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_pauses")
 def test_a_deadline_that_passes_in_an_outage_is_kept_and_the_job_named_with_its_link(
-    kumo_emulator: LocalKumo, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    kumo_emulator: LocalKumo,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Before Airflow 3 a task's log goes through the standard library, and stays with its own handlers.
+    monkeypatch.setattr(logging.getLogger("airflow.task"), "propagate", True)
     kumo_emulator.hold(kind="training")
     kumo_emulator.inject("status", status=503, path=r"/training_jobs/", count=None)
     with pytest.raises(KumoJobTimeoutError, match="has not ended within"):
         retrain(deferrable=False, timeout=300).execute(context())
     (job,) = operator_jobs(kumo_emulator)
-    # Before Airflow 3 a task's log goes through the standard library.
     told = capsys.readouterr().out + caplog.text
     assert f"{job.id} may still be running in Kumo, see {kumo_emulator.origin}/jobs/{job.id}" in told
     assert told.count("Trying again for a while.") == 1
