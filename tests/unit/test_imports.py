@@ -89,7 +89,7 @@ def test_the_provider_metadata_loads_the_form_and_nothing_else_of_ours_or_of_air
     assert set(modules) == ours
 
 
-@pytest.mark.skipif(airflow.__version__.startswith(("2.", "3.0.")), reason="there a bare Airflow is less than operators")
+@pytest.mark.skipif(airflow.__version__.startswith(("2.", "3.0.")), reason="a bare Airflow is less there")
 @pytest.mark.parametrize("target", ["airflow_provider_kumo.operators.kumo", "airflow_provider_kumo.triggers.kumo"])
 def test_operators_and_triggers_bring_few_modules(target):
     (modules,) = told_by(
