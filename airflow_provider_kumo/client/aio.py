@@ -14,7 +14,12 @@ import certifi
 from yarl import URL
 
 from airflow_provider_kumo.client.answers import body_limit, read_answer, unreachable, unreadable
-from airflow_provider_kumo.client.errors import KumoAuthenticationError, KumoConfigurationError, KumoError
+from airflow_provider_kumo.client.errors import (
+    KumoAuthenticationError,
+    KumoConfigurationError,
+    KumoConnectionLostError,
+    KumoError,
+)
 from airflow_provider_kumo.client.logs import Outages
 from airflow_provider_kumo.client.policy import Budgets, Weather
 
@@ -32,6 +37,7 @@ _CHUNK = 64 * 1024
 _DNS_TTL = 300
 # For each Kumo and event loop. Enough for a thousand answers a second at 100 ms each; more requests than that wait.
 _CONNECTIONS = 100
+_BUDGETS = Budgets()
 
 
 class AsyncKumoClient:
@@ -41,16 +47,20 @@ class AsyncKumoClient:
 
     :param load_config: returns the configuration; awaited again whenever the key is refused.
     :param log: where an outage and its end are told, once each.
+    :param budgets: for how long a configuration that cannot be had at first is waited for.
     """
 
-    def __init__(self, load_config: Callable[[], Awaitable[KumoConfig]], *, log: Log) -> None:
+    def __init__(
+        self, load_config: Callable[[], Awaitable[KumoConfig]], *, log: Log, budgets: Budgets = _BUDGETS
+    ) -> None:
         self._load_config = load_config
+        self._budgets = budgets
         self._outages = Outages(log)
         self._lease: _Lease | None = None
         self._last_url: tuple[Call[Any], URL] | None = None
 
     async def __aenter__(self) -> Self:
-        self._lease = await _lease(await self._load_config())
+        self._lease = await _lease(await self._first_config())
         return self
 
     async def __aexit__(
@@ -72,9 +82,12 @@ class AsyncKumoClient:
         :param budgets: for how long trouble is waited out; default 30 minutes for Kumo, 15 for a refused key.
         :raises KumoError: the class says the cause.
         """
-        weather = Weather(budgets or Budgets(), safe_to_repeat=call.safe_to_repeat)
+        weather = Weather(budgets or _BUDGETS, safe_to_repeat=call.safe_to_repeat)
+        refused = False
         while True:
             try:
+                if refused:
+                    await self._reload()
                 result = await self._attempt(call)
             except KumoError as error:
                 pause = weather.pause_after(error, now=time.monotonic())
@@ -82,8 +95,7 @@ class AsyncKumoClient:
                     raise
                 self._outages.spoiled(error)
                 await asyncio.sleep(pause)
-                if isinstance(error, KumoAuthenticationError):
-                    await self._reload()
+                refused = isinstance(error, KumoAuthenticationError | KumoConnectionLostError)
             else:
                 self._outages.passed(self.config.origin)
                 return result
@@ -93,6 +105,18 @@ class AsyncKumoClient:
         if self._lease is None:
             raise RuntimeError("AsyncKumoClient is used outside of its 'async with' block.")
         return self._lease
+
+    async def _first_config(self) -> KumoConfig:
+        weather = Weather(self._budgets, safe_to_repeat=True)
+        while True:
+            try:
+                return await self._load_config()
+            except KumoConnectionLostError as error:
+                pause = weather.pause_after(error, now=time.monotonic())
+                if pause is None:
+                    raise
+                self._outages.spoiled(error)
+                await asyncio.sleep(pause)
 
     async def _reload(self) -> None:
         config = await self._load_config()
@@ -111,7 +135,7 @@ class AsyncKumoClient:
             ) as response:
                 body = await _read(response, limit=body_limit(call, response.status))
                 return read_answer(call, config, response.status, response.headers, body)
-        except (aiohttp.ClientSSLError, aiohttp.ClientConnectorDNSError, aiohttp.ClientConnectorError) as error:
+        except (aiohttp.ClientSSLError, aiohttp.ClientConnectorError) as error:
             if isinstance(error, aiohttp.ClientConnectorCertificateError):
                 raise _tls_error(config, error) from error
             raise unreachable(call, config, error, reached=False) from None

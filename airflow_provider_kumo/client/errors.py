@@ -42,6 +42,12 @@ class KumoConfigurationError(KumoError, ValueError):
     retryable = False
 
 
+class KumoConnectionLostError(KumoError):
+    """Airflow does not hand out the connection: it is not defined, or its store is away for a moment."""
+
+    patience = Patience.SERVICE
+
+
 class KumoArgumentError(KumoError, ValueError):
     """An argument cannot be used; the text names it, what it got and what it wants."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook, mask_secret
 
 from airflow_provider_kumo import connection_form
 from airflow_provider_kumo.client.config import EXTRA_FIELDS, KumoConfig, config_from_connection
-from airflow_provider_kumo.client.errors import KumoConfigurationError
+from airflow_provider_kumo.client.errors import KumoConfigurationError, KumoConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,11 +63,15 @@ class KumoHook(BaseHook):
 
         return KumoClient(self._load_config, log=self.log)
 
-    def async_client(self) -> AsyncKumoClient:
-        """Return a client for triggers; an async context manager."""
-        from airflow_provider_kumo.client.aio import AsyncKumoClient
+    def async_client(self, *, budgets: Budgets | None = None) -> AsyncKumoClient:
+        """Return a client for triggers; an async context manager.
 
-        return AsyncKumoClient(self._aload_config, log=self.log)
+        :param budgets: for how long a connection that Airflow does not hand out is waited for; default 30 minutes.
+        """
+        from airflow_provider_kumo.client.aio import AsyncKumoClient
+        from airflow_provider_kumo.client.policy import Budgets
+
+        return AsyncKumoClient(self._aload_config, log=self.log, budgets=budgets or Budgets())
 
     def send(self, call: calls.Call[T], *, budgets: Budgets | None = None) -> T:
         """Send a call and return its result, which is masked in the task's log if it is a secret.
@@ -108,8 +112,13 @@ class KumoHook(BaseHook):
         return self._config(connection, connection.extra_dejson)
 
     async def _aload_config(self) -> KumoConfig:
-        connection = await get_async_connection(self.kumo_conn_id, hook=self)
-        return self._config(connection, await get_async_extra_dejson(connection))
+        try:
+            connection = await get_async_connection(self.kumo_conn_id, hook=self)
+            extra = await get_async_extra_dejson(connection)
+        except AirflowException as error:
+            # Triggerers have been seen to be told that a connection is not there, and to have it a second later.
+            raise KumoConnectionLostError(f"Connection {self.kumo_conn_id!r} cannot be had: {error}.") from error
+        return self._config(connection, extra)
 
     def _config(self, connection: Any, extra: Mapping[str, Any]) -> KumoConfig:
         config = config_from_connection(

@@ -215,7 +215,7 @@ class KumoJobTrigger(BaseTrigger):
             return
         kind = JobKind.named(self.job_id, self.job_kind)
         try:
-            async with self._hook().async_client() as client:
+            async with self._hook().async_client(budgets=_CANCEL_BUDGETS) as client:
                 self.log.info("The task was ended by a person: cancelling %s %s.", kind.label, self.job_id)
                 # The tag comes second, as in submission.cancel: what is killed in between must leave no job running.
                 if not await client.send(calls.cancel_job(kind, self.job_id), budgets=_CANCEL_BUDGETS):

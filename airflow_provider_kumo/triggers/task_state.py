@@ -14,21 +14,23 @@ from asgiref.sync import sync_to_async
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_DEFERRED = "deferred"
+# A task that failed by itself and is tried again goes on with its job; a person's act leads to neither state.
+_WAITS = frozenset({"deferred", "up_for_retry"})
 
 
 async def is_still_deferred(task_instance: Any) -> bool:
     """Read the state of a trigger's task instance afresh.
 
     :param task_instance: the trigger's ``task_instance``; None where there is none, as in ``dag.test()``.
-    :returns: True if the task waits, and also if that cannot be told: a job is not cancelled on a guess. A cleared
-        task, which has no state until it is scheduled again, does not wait, and neither does one that was deleted.
+    :returns: True if the task waits, for its job or for its next try, and also if that cannot be told: a job is not
+        cancelled on a guess. A cleared task, which has no state until it is scheduled again, does not wait, and
+        neither does one that was deleted.
     """
     if task_instance is None:
         return True
     read = _states_from_supervisor if AIRFLOW_V_3_0_PLUS else _states_from_database
     states = await sync_to_async(read)(task_instance)
-    return any(str(getattr(state, "value", state)) == _DEFERRED for state in states)
+    return any(str(getattr(state, "value", state)) in _WAITS for state in states)
 
 
 def _states_from_supervisor(ti: Any) -> Collection[Any]:

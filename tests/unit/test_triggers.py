@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskInstanceState
 
-from airflow_provider_kumo.client import calls
+from airflow_provider_kumo.client import calls, logs
 from airflow_provider_kumo.client.jobs import JobKind
 from airflow_provider_kumo.client.requests import training_request
 from airflow_provider_kumo.hooks.kumo import KumoHook
@@ -38,6 +39,7 @@ def states(monkeypatch):
     [
         (["deferred"], True),
         ([TaskInstanceState.DEFERRED], True),
+        (["up_for_retry"], True),  # the next try goes on with the job
         (["success"], False),
         ([TaskInstanceState.FAILED], False),
         (["running"], False),
@@ -95,3 +97,19 @@ async def test_a_job_that_ended_meanwhile_is_not_marked_as_cancelled(kumo_emulat
     states("failed")
     await cancelled_trigger(ended.id, monkeypatch)
     assert "airflow_cancel_requested" not in kumo_emulator.job(ended.id).tags
+
+
+async def test_a_connection_that_is_not_there_for_a_moment_loses_no_wait(kumo_emulator, monkeypatch):
+    ended = kumo_emulator.jobs(JobKind.TRAINING.value)[0]
+    connection = os.environ["AIRFLOW_CONN_KUMO_DEFAULT"]
+    monkeypatch.delenv("AIRFLOW_CONN_KUMO_DEFAULT")
+    trigger = kumo.KumoJobTrigger(
+        kumo_conn_id="kumo_default", job_id=ended.id, job_kind="training", poll_interval=0.1, cancel_on_kill=True
+    )
+    told = asyncio.Event()
+    monkeypatch.setattr(logs.Outages, "spoiled", lambda self, error: told.set())
+    running = asyncio.create_task(anext(trigger.run()))
+    await asyncio.wait_for(told.wait(), 30)
+    monkeypatch.setenv("AIRFLOW_CONN_KUMO_DEFAULT", connection)
+    event = await asyncio.wait_for(running, 30)
+    assert (event.payload["outcome"], event.payload["job"]["job_id"]) == ("ended", ended.id)
