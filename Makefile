@@ -29,6 +29,7 @@ help:
 	@echo '                KUMO_API_KEY=... [KUMO_HOST=...] PQUERY=...: the same DAG on your Kumo'
 	@echo 'make test       every test; ARGS="-k name" passes arguments to pytest'
 	@echo 'make test-unit  the fast ones'
+	@echo 'make test-all   the tests on every Airflow of the list below; AIRFLOWS="2.11.2 3.0.6" picks some'
 	@echo 'make test-ui    what a person sees in a browser (needs Chromium); make screenshots takes docs/images/*.png'
 	@echo 'make test-lineage  what Airflow sends to OpenLineage, in an environment that has its provider'
 	@echo 'make test-celery  the example DAGs on CeleryExecutor, with Redis and PostgreSQL'
@@ -55,6 +56,13 @@ test: install kumo-clients $(VENV)/.faults
 
 test-unit: install
 	@exec $(PY) -m pytest tests/unit $(ARGS)
+
+AIRFLOWS ?= $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/airflow-*.txt))
+
+.PHONY: test-all
+test-all:
+	@$(MAKE) install AIRFLOW=$(DEFAULT_AIRFLOW)
+	@exec .venv/bin/python -m dev.test_all $(AIRFLOWS) --default $(DEFAULT_AIRFLOW) -- $(ARGS)
 
 # The table of docs/reliability.md is written with WRITE=1.
 TIMES ?= 20
@@ -194,13 +202,13 @@ install: $(VENV)/.package
 $(VENV)/.pins: $(PINS) dev/install.sh
 	@echo 'Installing Airflow $(AIRFLOW) into $(VENV) (once, about a minute)'
 	@dev/install.sh $(VENV) $(PINS) .cache/logs/install-$(AIRFLOW).log
-	@$(PY) -m pip check >.cache/logs/check.log 2>&1 || { cat .cache/logs/check.log; echo '$(PINS) is not complete: make pins'; exit 1; }
+	@$(PY) -m pip check >.cache/logs/check-$(AIRFLOW).log 2>&1 || { cat .cache/logs/check-$(AIRFLOW).log; echo '$(PINS) is not complete: make pins'; exit 1; }
 	@touch $@
 
 # hatchling is among the pins: without build isolation nothing else is downloaded.
 $(VENV)/.package: $(VENV)/.pins pyproject.toml airflow_provider_kumo/__init__.py
 	@$(PY) -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable . \
-		>.cache/logs/package.log 2>&1 || { cat .cache/logs/package.log; exit 1; }
+		>.cache/logs/package-$(AIRFLOW).log 2>&1 || { cat .cache/logs/package-$(AIRFLOW).log; exit 1; }
 	@touch $@
 
 # Kumo's own client and three versions of its schema, for the contract tests; see requirements/README.md.

@@ -322,7 +322,9 @@ class Submitter:
     def _take_existing(self) -> Job | None:
         decision, _ = self._settle()
         if decision.take is not None:
-            self._log.info("Going on with %s %s: %s.", decision.take.kind.label, decision.take.id, decision.why)
+            job = decision.take
+            where = job.tracking_url or "it in Kumo's UI"
+            self._log.info("Going on with %s %s: %s. See %s", job.kind.label, job.id, decision.why, where)
         elif decision.why:
             self._log.warning("Starting anew: %s.", decision.why)
         return decision.take

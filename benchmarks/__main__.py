@@ -1,4 +1,4 @@
-"""Run every benchmark in one go and write the tables of docs/performance.md: ``make bench``, under ten minutes."""
+"""Run every benchmark in one go and write the tables of docs/performance.md: ``make bench``, about ten minutes."""
 
 from __future__ import annotations
 

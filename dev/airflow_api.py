@@ -144,6 +144,16 @@ class AirflowApi:
         """Clear task instances, as the button does, whatever their state: they run again."""
         self._send("POST", f"dags/{_q(dag_id)}/clearTaskInstances", self.release.clear_body(run_id, task_ids))
 
+    def set_pool(self, name: str, slots: int) -> None:
+        """Make a pool, or give it another size."""
+        known = {pool["name"] for pool in self._get("pools", limit=100)["pools"]}
+        if name in known:
+            mask = {"update_mask": "slots"}
+            body = self.release.pool_body(name, slots)
+            self._check(self._request("PATCH", f"pools/{_q(name)}", json=body, params=mask))
+        else:
+            self._send("POST", "pools", {"name": name, "slots": slots})
+
     # HTTP
 
     def request(self, method: str, path: str, **keywords: Any) -> Any:

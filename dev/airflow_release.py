@@ -142,6 +142,10 @@ class Release:
         """Return the body that clears task instances."""
         return {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False}
 
+    def pool_body(self, name: str, slots: int) -> Record:
+        """Return the body that gives a pool another size."""
+        return {"pool": name, "slots": slots, "include_deferred": False}
+
     def links(self, answer: Record) -> dict[str, str | None]:
         """Return the extra links out of the answer that has them."""
         found: dict[str, str | None] = answer["extra_links"]
@@ -216,6 +220,9 @@ class _Airflow2(Release):
         # It knows no map index here: all mapped instances of a task are cleared.
         names = sorted({task if isinstance(task, str) else task[0] for task in task_ids})
         return {**super().clear_body(run_id, names), "reset_dag_runs": True}
+
+    def pool_body(self, name: str, slots: int) -> Record:  # noqa: ARG002
+        return {"slots": slots}
 
     def links(self, answer: Record) -> dict[str, str | None]:
         return answer

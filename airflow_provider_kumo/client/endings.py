@@ -1,4 +1,4 @@
-"""How a job has ended: what to tell about it, and the error of its cause."""
+"""What to tell at the two ends of waiting for a job, and the error of its cause if it has not ended well."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def timeout_of(job: Job, *, timeout: float, since: str) -> KumoJobTimeoutError:
         f"{_link(job)}",
         job_id=job.id,
     )
+
+
+def opening_line(job: Job) -> str:
+    """Return what to log about a job that something else has started, once, before it is waited for."""
+    return f"Waiting for {job.kind.label} {job.id}. See {job.tracking_url or 'it in Kumo'}"
 
 
 def closing_lines(job: Job, *, now: float) -> list[str]:

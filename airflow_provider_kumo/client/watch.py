@@ -20,11 +20,14 @@ class Watch:
 
     :param poll_interval: seconds between two looks, or None to space them by the job's age.
     :param deadline: POSIX time in seconds after which a job that has not ended is given up, or None.
+    :param taken_over: whether another process may have watched the job before: the first line then says so, since it
+        may be one that is in the log already.
     """
 
-    def __init__(self, *, poll_interval: float | None, deadline: float | None) -> None:
+    def __init__(self, *, poll_interval: float | None, deadline: float | None, taken_over: bool = False) -> None:
         self._poll_interval = poll_interval
         self._deadline = deadline
+        self._taken_over = taken_over
         self._said_stage: str | None = None
         self._said_progress = ""
         self._asked_stage: str | None = None
@@ -44,16 +47,22 @@ class Watch:
         return True
 
     def news(self, job: Job, progress: Progress | None) -> str | None:
-        """Return a line for the log if the job has moved since the last look, else None.
+        """Return a line for the log if a job that has not ended has moved since the last look, else None.
+
+        How a job has ended is told by whoever ends the task.
 
         :param progress: how far it has come, if that was asked.
         """
         stage = _stage(job)
         said = progress.describe() if progress else ""
-        if stage == self._said_stage and said in ("", self._said_progress):
+        if job.is_terminal or (stage == self._said_stage and said in ("", self._said_progress)):
             return None
+        first = self._said_stage is None
         self._said_stage, self._said_progress = stage, said or self._said_progress
-        return f"{job.kind.label.capitalize()} {job.id}: {', '.join(part for part in (stage, said) if part)}"
+        line = f"{job.kind.label.capitalize()} {job.id}: {', '.join(part for part in (stage, said) if part)}"
+        if first and self._taken_over:
+            return f"Waiting goes on. {line}." + (f" See {job.tracking_url}" if job.tracking_url else "")
+        return line
 
     def pause(self, job: Job, *, now: float) -> float | None:
         """Return the seconds until the next look at a job that has not ended, or None if its time is up.
@@ -83,6 +92,6 @@ class Watch:
 
 
 def _stage(job: Job) -> str:
-    if job.stage is None or job.is_terminal:
+    if job.stage is None:
         return job.status
     return f"{job.status}, {job.stage}" + (f" ({job.stage_detail})" if job.stage_detail else "")

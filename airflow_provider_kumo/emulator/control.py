@@ -312,7 +312,9 @@ class Control:
         if status == "DONE" and remaining > 0:
             # Without the jump, a job that is done would have stages that never happened.
             record.advances = [*record.advances, (now, remaining)]
-        record.held = False
+        if record.held:
+            # Its own end, which it was held back from, may lie in the past.
+            record.held, record.released_at = False, now
         record.verdict = Verdict(status, now, failure)
         self._store.changed(record)
 

@@ -275,11 +275,12 @@ def _ending(record: JobRecord) -> tuple[float, str, Failure | None]:
         at = inf
     elif record.released_at is not None:
         at = max(at, record.released_at)
-    endings: list[tuple[float, str, Failure | None]] = [(at, "FAILED" if fails else "DONE", record.will_fail)]
-    if record.cancel_requested_at is not None:
-        endings.append((record.cancel_requested_at + CANCEL_SECONDS / record.speed, "CANCELLED", None))
+    endings: list[tuple[float, str, Failure | None]] = []
     if record.verdict is not None:
         endings.append((record.verdict.at, record.verdict.status, record.verdict.failure))
+    endings.append((at, "FAILED" if fails else "DONE", record.will_fail))
+    if record.cancel_requested_at is not None:
+        endings.append((record.cancel_requested_at + CANCEL_SECONDS / record.speed, "CANCELLED", None))
     return min(endings, key=lambda ending: ending[0])
 
 

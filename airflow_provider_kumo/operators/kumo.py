@@ -290,6 +290,7 @@ class _KumoJobOperator(_KumoOperator):
                 poll_interval=self.poll_interval,
                 deadline=deadline,
                 cancel_on_kill=self.cancel_on_kill,
+                deferred_at=time.time(),
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + _BACKSTOP_SLACK,
@@ -658,6 +659,8 @@ class KumoCancelJobOperator(_KumoOperator):
             job = wait_for(client, job, Watch(poll_interval=interval, deadline=deadline), log=self.log)
             if not job.is_terminal:
                 raise timeout_of(job, timeout=self.timeout, since="the request to cancel it")
+            for line in closing_lines(job, now=time.time()):
+                self.log.info("%s", line)
             return job.result()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import airflow
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -86,6 +87,21 @@ def test_the_provider_metadata_loads_the_form_and_nothing_else_of_ours_or_of_air
         *(f"airflow_provider_kumo.{name}" for name in ("connection_form", "get_provider_info")),
     }
     assert set(modules) == ours
+
+
+@pytest.mark.skipif(airflow.__version__.startswith(("2.", "3.0.")), reason="a bare Airflow is less there")
+@pytest.mark.parametrize("target", ["airflow_provider_kumo.operators.kumo", "airflow_provider_kumo.triggers.kumo"])
+def test_operators_and_triggers_bring_few_modules(target):
+    (modules,) = told_by(
+        "import importlib, json, sys, airflow.sdk\n"
+        # What every DAG file loads; airflow.sdk itself loads its names at first use.
+        "from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator\n"
+        "import airflow.triggers.base\n"
+        "before = set(sys.modules)\n"
+        f"importlib.import_module({target!r})\n"
+        "print(json.dumps(['modules', *(set(sys.modules) - before)]))"
+    )
+    assert len(modules) <= 40, sorted(modules)
 
 
 def test_there_are_examples_to_parse():

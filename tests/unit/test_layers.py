@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "hooks": {"client", "connection_form"},
     "submission": {"client"},
     "links": set(),
-    "triggers": {"client", "hooks", "assets"},
+    "triggers": {"client", "hooks", "links", "assets"},
     "operators": {
         "client",
         "hooks",

@@ -161,7 +161,7 @@ def test_a_sensor_looks_once_before_it_defers_and_asks_nothing_when_it_resumes(k
     sensor = KumoJobSensor(task_id="wait", job_id=job_id, deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         sensor.execute(context())
-    assert asked(kumo_emulator) == [LOOK, PROGRESS]
+    assert asked(kumo_emulator) == [LOOK]
     kumo_emulator.finish(job_id)
     event = wait(deferred.value.trigger)
     kumo_emulator.clear_requests()

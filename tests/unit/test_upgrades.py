@@ -91,7 +91,7 @@ def test_a_sensor_reads_that_its_job_has_ended() -> None:
 def test_a_sensor_reads_that_its_time_has_passed() -> None:
     sensor = KumoJobSensor(task_id="wait", job_id="bp-job-e47d7c99aaf0b9b3")
     running = {**_JOB_0_1_0, "status": "RUNNING", "ended_at": None}
-    with pytest.raises(AirflowFailException, match="bp-job-e47d7c99aaf0b9b3 is RUNNING"):
+    with pytest.raises(AirflowFailException, match=r"KumoJobTimeoutError: .*bp-job-e47d7c99aaf0b9b3 .*is RUNNING"):
         sensor.execute_complete({}, {"version": 1, "outcome": "timed_out", "job": running})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import os
+from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG
 
@@ -70,6 +71,24 @@ for mode, interval in (("deferrable", 0.2), ("poke", 0.2), ("reschedule", 3)):
             soft_fail=True,
         )
     globals()[dag.dag_id] = dag
+
+# Before Airflow 3.3 a trigger cannot be started with templates, so the jobs must be known when the DAG is parsed.
+DONE, FAILS, HANGS = os.environ.get("CASE_JOBS", "trainingjob-1 trainingjob-2 trainingjob-3").split()
+
+with DAG(dag_id="case_from_trigger", start_date=START, schedule=None):
+    KumoJobSensor(task_id="wait", job_id=DONE, start_from_trigger=True, pool="no_slots")
+
+with DAG(dag_id="case_from_trigger_bad_ends", start_date=START, schedule=None):
+    again = {"start_from_trigger": True, "retries": 2, "retry_delay": timedelta(seconds=1)}
+    KumoJobSensor(task_id="wait", job_id=FAILS, **again)
+    KumoJobSensor(task_id="wait_or_skip", job_id=FAILS, soft_fail=True, **again)
+    KumoJobSensor(task_id="wait_for_nothing", job_id="trainingjob-nothere", **again)
+    KumoJobSensor(task_id="wait_a_little", job_id=HANGS, timeout=8, **again)
+
+with DAG(dag_id="case_from_trigger_chain", start_date=START, schedule=None):
+    retrain = KumoRetrainOperator(task_id="retrain", pquery_id="churn_30d", wait_for_completion=False)
+    KumoJobSensor(task_id="wait", job_id=retrain.output["job_id"], start_from_trigger=True)
+    KumoJobSensor.partial(task_id="wait_for_each", start_from_trigger=True).expand(job_id=[DONE])
 
 with DAG(dag_id="case_cancel", start_date=START, schedule=None, params={"job_id": ""}) as dag:
     KumoCancelJobOperator(task_id="cancel", job_id="{{ params.job_id }}")

@@ -37,8 +37,14 @@ def test_only_what_has_changed_is_news():
         "Training job trainingjob-1: RUNNING, Training, 25 %, 1 of 4 trials",
         "Training job trainingjob-1: RUNNING, Training, 50 %, 2 of 4 trials",
         "Training job trainingjob-1: RUNNING, Training (Experiment 3)",
-        "Training job trainingjob-1: DONE",
     ]
+
+
+def test_who_takes_over_says_so_once():
+    watch = Watch(poll_interval=None, deadline=None, taken_over=True)
+    first = job("QUEUED", tracking_url="https://kumo/1")
+    assert watch.news(first, None) == "Waiting goes on. Training job trainingjob-1: QUEUED. See https://kumo/1"
+    assert watch.news(job(), None) == "Training job trainingjob-1: RUNNING"
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,14 @@ async def test_an_advance_also_shortens_the_wait_for_the_start(api, control) -> 
     assert await api.status(job) == "RUNNING"
 
 
+async def test_a_held_job_fails_when_it_is_told_to(api, control, clock) -> None:
+    control.hold(kind="training", count=1)
+    held = await api.train()
+    clock.tick(1000)
+    control.fail(held)
+    assert await api.status(held) == "FAILED"
+
+
 async def test_a_job_is_held_and_released(api, store, control, clock) -> None:
     control.hold(kind="training", count=1)
     held, free = await api.train(), await api.train()
