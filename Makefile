@@ -98,10 +98,12 @@ $(VENV)/.faults: requirements/faults.txt $(VENV)/.pins
 
 # A browser on the newest Airflow and on the oldest, which .venv's tests start from an environment of its own.
 test-ui: install .venv/.ui
+	@.venv/bin/python -m dev.browser
 	@$(MAKE) install AIRFLOW=2.11.2
 	@exec .venv/bin/python -m pytest tests/ui $(ARGS)
 
 screenshots: install .venv/.ui
+	@.venv/bin/python -m dev.browser
 	@exec .venv/bin/python -m dev.screenshots
 
 .venv/.ui: requirements/ui.txt .venv/.pins

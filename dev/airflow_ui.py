@@ -34,21 +34,15 @@ class AirflowUi:
         self.unfold(form, "Extra Fields")
         return form
 
-    def labels(self, panel: Locator) -> list[str]:
-        """Return the labels of the fields in a panel."""
-        labels = panel.locator("label[data-part=label]")
-        labels.first.wait_for()
-        return [label.strip() for label in labels.all_inner_texts()]
+    def labels(self, form: Locator) -> Locator:
+        """Return the labels of the fields in the panel that is unfolded."""
+        return form.locator("[data-scope=accordion][data-part=item-content][data-state=open] label[data-part=label]")
 
     def unfold(self, form: Locator, name: str) -> None:
         """Unfold a panel of the form, which folds the one that was open."""
         button = form.get_by_role("button", name=name, exact=True)
         button.click()
         expect(button).to_have_attribute("aria-expanded", "true")
-
-    def panel(self, form: Locator) -> Locator:
-        """Return the unfolded panel of the form."""
-        return form.locator("[data-scope=accordion][data-part=item-content][data-state=open]")
 
     def save_connection(self, form: Locator) -> None:
         """Press Save and wait until Airflow has the connection."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KEY = "acme:s3cr3t"
 # Tall, because Airflow only draws the lines of a log that can be seen.
 VIEWPORT = {"width": 1400, "height": 1600}
-PATIENCE = 45_000
+PATIENCE = 90_000
 PICTURES = REPOSITORY / ".cache" / "ui"
 
 

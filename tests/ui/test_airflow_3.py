@@ -80,18 +80,18 @@ def runs(airflow: AirflowStack, kumo: LocalKumo, connection: str, new_page: Call
 @pytest.fixture(scope="module")
 def finished(airflow: AirflowStack, kumo: LocalKumo, runs: Runs) -> Runs:
     kumo.release()
-    assert airflow.wait_for_run(DAG, runs.held) == "success"
-    assert airflow.wait_for_run(MAPPED, runs.mapped) == "failed"
+    assert airflow.wait_for_run(DAG, runs.held, seconds=240) == "success"
+    assert airflow.wait_for_run(MAPPED, runs.mapped, seconds=240) == "failed"
     return runs
 
 
 def test_the_form_has_exactly_our_fields(ui: AirflowUi) -> None:
     form = ui.open_connection_form("Kumo")
-    assert ui.labels(ui.panel(form)) == EXTRA_LABELS
+    expect(ui.labels(form)).to_have_text(EXTRA_LABELS)
     expect(form.get_by_role("checkbox", name="Verify TLS")).to_be_checked()
     expect(form.get_by_role("checkbox", name="Allow plain http")).not_to_be_checked()
     ui.unfold(form, "Standard Fields")
-    assert ui.labels(ui.panel(form)) == ["Description", "Kumo host", "API key", "Port"]
+    expect(ui.labels(form)).to_have_text(["Description", "Kumo host", "API key", "Port"])
     expect(form.get_by_label("API key", exact=True)).to_have_attribute("type", "password")
     placeholder = "empty: https://<customer id of the key>.kumoai.cloud/api"
     expect(form.get_by_label("Kumo host")).to_have_attribute("placeholder", placeholder)
@@ -122,7 +122,7 @@ def test_the_button_leads_to_the_job_while_the_task_is_deferred(ui: AirflowUi, r
     job = press(ui, ui.kumo_job())
     job.wait_for_url(f"{kumo.origin}/jobs/{job_id}")
     expect(job.get_by_role("heading", name=job_id)).to_be_visible()
-    expect(job.get_by_text("RUNNING")).to_be_visible()
+    expect(job.get_by_text("RUNNING", exact=True)).to_be_visible()
 
 
 def test_there_is_no_button_and_no_error_while_there_is_no_job(ui: AirflowUi, runs: Runs) -> None:
