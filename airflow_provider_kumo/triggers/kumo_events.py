@@ -8,7 +8,6 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
@@ -17,6 +16,7 @@ from airflow_provider_kumo.client import calls
 from airflow_provider_kumo.client.errors import KumoError
 from airflow_provider_kumo.client.finished import FIRST_LIMIT, NewModels, next_limit
 from airflow_provider_kumo.client.jobs import TASK_KEY_TAG, JobKind, JobStatus
+from airflow_provider_kumo.client.policy import ONE_TRY
 from airflow_provider_kumo.client.requests import check_id, check_poll_interval, check_switch
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ class KumoModelTrainedTrigger(BaseEventTrigger):
         told = ""
         while True:
             try:
-                async with hook.async_client() as client:
+                async with hook.async_client(budgets=ONE_TRY) as client:
                     interval = kwargs["poll_interval"] or client.config.poll_interval or _POLL_INTERVAL
                     while True:
                         jobs, limit = await _newest_trainings(client, limit)
                         yield jobs
                         told = ""
                         await _pause(interval)
-            except (KumoError, AirflowException) as error:
+            except KumoError as error:
                 # Airflow starts a watcher that has failed again at once, and again. Without a connection, too, this one
                 # waits.
                 if told != (told := str(error)):
