@@ -39,7 +39,7 @@ EMULATOR_PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 JOBS = 1000
 RATE = 500.0
 #: A call of airbyte's trigger blocks the event loop, so that a thousand would not get a turn each.
-FEWER_JOBS = {"airbyte": 100}
+FEWER_JOBS = {"airbyte": 50}
 PACED = ("raw aiohttp", "ideal trigger", "kumo", "databricks", "fivetran-async", "dbt-cloud")
 CROWD = 5000
 _EMPTY_DAG = 'from airflow.sdk import DAG\n\nwith DAG("empty"):\n    pass\n'
@@ -90,7 +90,7 @@ class Bench:
                 for name in names:
                     jobs = FEWER_JOBS.get(name, JOBS)
                     pace = () if rate is None else ("--rate", rate)
-                    command = ("benchmarks.wait", name, "--port", port, "--jobs", jobs, "--warm", 0.5, "--seconds", 3)
+                    command = ("benchmarks.wait", name, "--port", port, "--jobs", jobs, "--warm", 0.5, "--seconds", 2.5)
                     found[name].append(self.run(*command, *pace))
         return {name: _medians(results) for name, results in found.items()}
 
@@ -187,7 +187,7 @@ def main() -> None:
         part("the local Kumo")
         emulator = bench.emulator(runs=runs)
         part("poll policies")
-        policies = polling.rows(jobs=2000)
+        policies = polling.rows(jobs=1000)
     tables = report.tables(
         flat=flat,
         paced=paced,

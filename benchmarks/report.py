@@ -118,7 +118,7 @@ def _waiting(flat: Mapping[str, Result], paced: Mapping[str, Result]) -> Table:
         row("the same, paced", paced, "cpu", ".3f", "", ratio=False),
         row("loop lag p99, paced, ms", paced, "lag_p99", ".1f", "", ratio=False),
     ]
-    names = [f"{name} (100 jobs)" if name == "airbyte" else name for name in flat]
+    names = [f"{name} (50 jobs)" if name == "airbyte" else name for name in flat]
     return Table(name="waiting", title="1000 waiting jobs", headings=("", *names, "wanted of kumo"), rows=rows)
 
 
@@ -204,7 +204,7 @@ def _parsing(parsing: Mapping[str, Result]) -> Table:
 
 def write(found: Sequence[Table], *, minutes: float, runs: int) -> None:
     """Replace the tables of docs/performance.md."""
-    note = f"{minutes:.0f} minutes, medians of {runs} runs: {_versions()}."
+    note = f"{minutes:.1f} minutes, medians of {runs} runs: {_versions()}."
     write_blocks(PAGE, found, command="make bench", note=note)
 
 
