@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dev.airflow_api import AirflowError
 from dev.processes import STOP_SIGNALS, CannotStartError
 from tests.faults.campaign import Campaign
-from tests.faults.kinds import FAULTS
+from tests.faults.kinds import FAULTS, LEFT_OUT
 from tests.faults.report import promised, table, windows, write_page
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     console.print(table(rows))
+    for line in LEFT_OUT:
+        console.print(f"Left out: {line}")
     for line in windows(rows):
         console.print(f"No provider can close this: {line}")
     rows_promised = promised(rows)

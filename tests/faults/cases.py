@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from importlib.metadata import version
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tests.faults.world import Run, World
 
 DONE, CANCELLED = "DONE", "CANCELLED"
+#: The Airflow that the faults hit, such as (3, 3).
+AIRFLOW: Final = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Fault:
     :cvar seconds: until when all is settled after it.
     :cvar window: whether it is one that no provider can close: measured, and not held against anybody.
     :cvar rows: in how many rows its cases are counted, each as often as was asked for.
+    :cvar beyond: why no provider gets through it, by the release of Airflow where that is so, such as (3, 0).
     """
 
     name: ClassVar[str]
@@ -130,6 +134,7 @@ class Fault:
     seconds: ClassVar[float] = 150.0
     rows: ClassVar[int] = 1
     window: ClassVar[bool] = False
+    beyond: ClassVar[Mapping[tuple[int, ...], str]] = {}
 
     def strike(self, world: World, count: int, rng: random.Random) -> Iterable[Case]:
         """Bring tasks to the moment, let it happen, and say how each must end.
