@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_kumo.client.sync import KumoClient
 
 REQUEST_TAG = "airflow_request"
+TRY_TAG = "airflow_try"
 DELIVERED_TAG = "airflow_delivered"
 
 _LONGEST_TAG_VALUE = 256
@@ -94,7 +95,8 @@ class Attempt:
     """One try of a task instance, as Airflow counts them.
 
     :param number: of the try, from 1.
-    :param tries: how many there may be. Airflow raises it when a task that has ended is cleared, and never else.
+    :param tries: how many there may be. Airflow raises it when a task that does not run is cleared, also one that is
+        deferred, and never else (``clear_task_instances``).
     """
 
     number: int = 1
@@ -124,8 +126,18 @@ class Attempt:
         delivered = job.tags.get(DELIVERED_TAG)
         if delivered is None:
             return True
-        told = re.search(r"try (\d+) of (\d+)$", delivered)
-        return told is not None and int(told[2]) == self.tries and int(told[1]) < self.number
+        told = _read_try(delivered)
+        return told is not None and told.tries == self.tries and told.number < self.number
+
+    def is_after_clear_of(self, job: Job) -> bool:
+        """Tell whether the task was cleared while it was deferred: a new job is wanted, also if this one still runs."""
+        started = _read_try(job.tags.get(TRY_TAG, ""))
+        return started is not None and started.tries < self.tries
+
+
+def _read_try(text: str) -> Attempt | None:
+    told = re.search(r"try (\d+) of (\d+)$", text)
+    return None if told is None else Attempt(number=int(told[1]), tries=int(told[2]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +150,7 @@ class Submission:
         the same job, even if "the newest model" has changed between them.
     :param build: makes the call that starts the job, given all tags; only called if a job must be started.
     :param attempt: the try that wants it.
+    :param defers: whether the task is going to wait in the triggerer.
     """
 
     kind: JobKind
@@ -145,6 +158,7 @@ class Submission:
     arguments: Mapping[str, Any]
     build: Callable[[Mapping[str, str]], calls.Call[str]]
     attempt: Attempt = Attempt()
+    defers: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -153,10 +167,16 @@ class Submission:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags by which the job is found again."""
+        """The tags by which the job is found again.
+
+        The try tells that a task was cleared while it was deferred. One that waits on a worker is cleared in two ways
+        that look the same: while it runs, when the worker cancels its job, and after its worker was lost, to go on with
+        its job. So it does not say its try.
+        """
         return {
             TASK_KEY_TAG: self.key.digest,
             REQUEST_TAG: self.fingerprint,
+            **({TRY_TAG: str(self.attempt)} if self.defers else {}),
             **self.key.readable_tags(),
         }
 
@@ -181,14 +201,19 @@ def decide(jobs: Sequence[Job], fingerprint: str, attempt: Attempt = Attempt()) 
     A live job with the same request is taken, the oldest if there are several. Without one, the newest DONE job
     whose result was never delivered is taken. Failed, cancelled, cancel-requested and delivered jobs never are; one
     that was to be cancelled but still lives is cancelled once more, and one that was delivered while it lives (by a
-    task that does not wait) is left alone.
+    task that does not wait) is left alone. One that lives since before the task was cleared is cancelled: its trigger
+    may not do so any more when the next try is quick.
 
     :param jobs: all jobs that carry the task's key.
     :param fingerprint: of the request.
     :param attempt: the try that asks.
     """
     live = sorted((job for job in jobs if not job.is_terminal and attempt.awaits(job)), key=_birth)
-    wanted = [job for job in live if job.tags.get(REQUEST_TAG) == fingerprint and not job.cancel_requested]
+    wanted = [
+        job
+        for job in live
+        if job.tags.get(REQUEST_TAG) == fingerprint and not job.cancel_requested and not attempt.is_after_clear_of(job)
+    ]
     if wanted:
         return Decision(
             take=wanted[0],
@@ -209,10 +234,16 @@ def decide(jobs: Sequence[Job], fingerprint: str, attempt: Attempt = Attempt()) 
             cancel=tuple(live),
             why="an earlier try of this task started it, and nobody has taken its result yet",
         )
-    changed = any(not job.cancel_requested for job in live)
-    return Decision(
-        take=None, cancel=tuple(live), why="the request has changed since the earlier try" if changed else ""
-    )
+    return Decision(take=None, cancel=tuple(live), why=_why_anew(live, attempt))
+
+
+def _why_anew(live: Sequence[Job], attempt: Attempt) -> str:
+    unasked = [job for job in live if not job.cancel_requested]
+    if not unasked:
+        return ""
+    if all(attempt.is_after_clear_of(job) for job in unasked):
+        return "the task was cleared while its job ran"
+    return "the request has changed since the earlier try"
 
 
 class Submitter:

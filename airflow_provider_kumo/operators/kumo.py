@@ -265,6 +265,7 @@ class _KumoJobOperator(_KumoOperator):
             arguments=self._arguments(),
             build=lambda tags: self._create(client, {**(self.job_tags or {}), **tags}),
             attempt=Attempt.of(context),
+            defers=self.deferrable and self.wait_for_completion,
         )
         self._submitter = Submitter(client, submission, durable=self.durable, log=self.log)
         job, started = self._submitter.find_or_submit()

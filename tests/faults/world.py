@@ -314,6 +314,8 @@ class World:
     def wait_deferred(self, runs: Sequence[Run], *, seconds: float = _START) -> None:
         """Wait until every task is deferred and its trigger has looked at its job."""
         self.wait_states(runs, "deferred", seconds=seconds)
+        # Kumo's record is read a little less often than Airflow's.
+        self.wait(lambda: all(run.jobs for run in runs), "every task's job")
         self.wait_looked(runs, since=0.0, seconds=seconds)
 
     def wait_looked(self, runs: Sequence[Run], *, since: float, seconds: float = 60) -> None:

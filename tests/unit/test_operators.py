@@ -578,3 +578,24 @@ def test_a_trigger_holds_no_secret(kumo_emulator: LocalKumo) -> None:
     with pytest.raises(TaskDeferred) as deferred:
         retrain(deferrable=True).execute(context())
     assert kumo_emulator.api_key not in json.dumps(deferred.value.trigger.serialize())
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_task_that_was_cleared_while_deferred_starts_a_new_job(kumo_emulator: LocalKumo, deferrable: bool) -> None:
+    """One that waited on a worker goes on: with its worker lost and no retry left, Clear is how it is tried again."""
+    kumo_emulator.hold(kind="training")
+    started = retrain(deferrable=True)
+    started.deferrable = deferrable
+    with (
+        mock.patch("airflow_provider_kumo.client.waiting.wait_for", side_effect=SystemExit),
+        pytest.raises(TaskDeferred if deferrable else SystemExit),
+    ):
+        started.execute(context(TaskInstanceStub(try_number=1, tries=3)))
+    with pytest.raises(TaskDeferred):
+        retrain(deferrable=True).execute(context(TaskInstanceStub(try_number=2, tries=4)))
+    wanted = ["CANCELLED", "RUNNING"] if deferrable else ["RUNNING"]
+    kumo_emulator.wait_for(lambda: [_status(job) for job in operator_jobs(kumo_emulator)] == wanted)
+
+
+def _status(job: Any) -> str:
+    return "CANCELLED" if job.status == "CANCELLED" else "RUNNING"

@@ -22,6 +22,7 @@ from airflow_provider_kumo.submission import (
     DELIVERED_TAG,
     REQUEST_TAG,
     TASK_KEY_TAG,
+    TRY_TAG,
     Attempt,
     Submission,
     Submitter,
@@ -441,3 +442,20 @@ def test_a_result_reached_nobody_if_the_try_that_took_it_is_followed_by_another(
 def test_a_delivery_that_names_no_try_counts_as_one():
     old = Job(id="old", kind=T, status="DONE", tags={REQUEST_TAG: "same", DELIVERED_TAG: "2026-11-20T00:00:00+00:00"})
     assert decide([old], "same", Attempt(number=2, tries=3)).take is None
+
+
+@pytest.mark.parametrize(
+    ("status", "number", "tries", "taken"),
+    [
+        ("RUNNING", 2, 3, True),  # a retry
+        ("RUNNING", 1, 3, True),  # Airflow has run the same try twice
+        ("RUNNING", 2, 4, False),  # cleared while it was deferred
+        ("RUNNING", 3, 4, False),  # and then tried again
+        ("DONE", 2, 4, True),  # cleared, and its result is there
+    ],
+)
+def test_a_job_that_runs_since_before_a_clear_is_cancelled_and_not_taken(status, number, tries, taken):
+    running = Job(id="a", kind=T, status=status, tags={REQUEST_TAG: "same", TRY_TAG: "try 1 of 3"})
+    decision = decide([running], "same", Attempt(number=number, tries=tries))
+    assert (decision.take is running, decision.cancel) == (taken, () if taken else (running,))
+    assert ("cleared" in decision.why) is not taken

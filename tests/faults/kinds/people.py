@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.faults import gates
-from tests.faults.cases import AIRFLOW, CANCELLED, DONE, ONE_JOB, Case, Fault, ends
+from tests.faults.cases import CANCELLED, DONE, ONE_JOB, Case, Fault, ends
 
 if TYPE_CHECKING:
     import random
@@ -24,11 +24,6 @@ PHASES: Final = {
 ACTS: Final = ("Clear", "mark failed", "mark success")
 # https://github.com/apache/airflow/issues/55045, mended in 3.1.
 STAYS_RESTARTING: Final = {(3, 0): "in Airflow 3.0 a task that is cleared while it runs stays in the state restarting"}
-# Before 3.3 a trigger is told of nothing but its own end, a moment after the Clear. A next try that is quicker has the
-# task waiting again by then, so the trigger leaves the job alone: the next try has gone on with it.
-CLEARED_WHILE_WAITING: Final = (
-    ends("success", (CANCELLED, DONE)) if AIRFLOW >= (3, 3) else ends("success", (CANCELLED, DONE), (DONE,))
-)
 
 
 class PersonActs(Fault):
@@ -63,7 +58,7 @@ class PersonActs(Fault):
             return {
                 "before the POST": ONE_JOB,
                 "before it defers": ends("success", (CANCELLED, DONE)),
-                "waiting": CLEARED_WHILE_WAITING,
+                "waiting": ends("success", (CANCELLED, DONE)),
                 "while the worker waits itself (deferrable=False)": ends("success", (CANCELLED, DONE)),
                 "resuming": ONE_JOB,
             }[self.phase]
