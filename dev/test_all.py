@@ -24,7 +24,7 @@ LOGS = REPOSITORY / ".cache" / "logs"
 ON_EACH = ("tests/unit", "tests/airflow")
 # A third of the time goes by waiting for real processes, so two share two cores better than one after the other.
 AT_A_TIME = 2
-PATIENCE = 20 * 60.0
+PATIENCE = 40 * 60.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseNotifier
+from airflow.providers.common.compat.sdk import BaseNotifier, context_merge
 
 from airflow_provider_kumo.notifications.summary import kumo_job_summary
 
@@ -38,8 +38,9 @@ class KumoJobNotifier(BaseNotifier):
         """Render the message and hand it over."""
         # Rendered here and not as a template field: Airflow writes those back, so that a notifier which several tasks
         # share, in default_args, would repeat the first one's message.
-        names: Any = {**context, "kumo_job": kumo_job_summary(context)}
-        text = self.render_template(self.message, names)
+        # Added in place, as Airflow itself does: a copy of Airflow 2's context warns of each old name in it.
+        context_merge(context, kumo_job=kumo_job_summary(context))
+        text = self.render_template(self.message, context)
         if self.send is None:
             self.log.info("%s", text)
         else:

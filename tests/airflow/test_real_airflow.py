@@ -119,11 +119,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def held_job(kumo: LocalKumo) -> str:
-    """Start a training job, as a person does, that does not end before it is told to."""
+    """Start a training job, as a person does, that does not end before it is told to.
+
+    Its query is not the one whose newest job the example waits for.
+    """
     kumo.hold(kind="training", count=1)
     config = KumoConfig(base_url=kumo.url, secret=kumo.api_key)
     with KumoClient(lambda: config, log=logging.getLogger(__name__)) as client:
-        body = {**training_request(pquery_id="churn_30d"), "job_tags": {}}
+        body = {**training_request(pquery_id="ltv_90d"), "job_tags": {}}
         return client.send(calls.create_training_job(body))
 
 
