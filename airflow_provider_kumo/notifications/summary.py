@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY
 from airflow_provider_kumo.operators.gate import REASON_KEY
@@ -106,7 +107,7 @@ def kumo_job_summary(context: Any) -> KumoJobSummary:
         return KumoJobSummary(
             dag_id=context["dag"].dag_id, run_id=str(context.get("run_id")), dag_reason=str(context.get("reason"))
         )
-    left, unread = _left_behind(ti)
+    left, unread = _left_behind(ti) if _has_xcoms(context, ti) else ({}, "Airflow 3.0 does not answer here")
     state = _text(getattr(ti.state, "value", ti.state))
     result = left.get("return_value")
     result = result if isinstance(result, dict) and "job_id" in result else {}
@@ -127,6 +128,14 @@ def kumo_job_summary(context: Any) -> KumoJobSummary:
         log_url=ti.log_url,
         unread=unread,
     )
+
+
+def _has_xcoms(context: Any, ti: Any) -> bool:
+    """Whether XComs may be asked for: the DAG processor of Airflow 3.0 never answers, and a callback waits for ever.
+
+    It calls those of DAGs, and those of tasks whose worker has gone, and tells them neither a state nor an exception.
+    """
+    return AIRFLOW_V_3_1_PLUS or not AIRFLOW_V_3_0_PLUS or ti.state is not None or "exception" in context
 
 
 def _left_behind(ti: Any) -> tuple[dict[str, Any], str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import airflow
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
@@ -98,6 +99,15 @@ def test_what_airflow_does_not_let_read_is_said_and_costs_no_message():
     ]
 
 
+@pytest.mark.skipif(not airflow.__version__.startswith("3.0."), reason="other Airflows answer everywhere, or refuse")
+def test_where_airflow_would_never_answer_nothing_is_asked():
+    assert message(AssertionError("asked"), state=None, reason="task_failure") == [
+        "DAG churn_weekly, run manual__1: task_failure. One of its tasks: retrain.",
+        "Job and metrics could not be read: Airflow 3.0 does not answer here",
+        "Airflow: https://airflow.example.com/x",
+    ]
+
+
 def test_a_dags_own_callback_speaks_of_the_dag():
     assert message({}, state="success", reason="task_failure")[0] == (
         "DAG churn_weekly, run manual__1: task_failure. One of its tasks: retrain."
@@ -112,7 +122,7 @@ def test_results_of_other_operators_are_left_alone(value):
 
 
 def test_a_state_that_airflow_does_not_tell_is_no_success():
-    headline, cause, _ = message({}, state=None)
+    headline, cause, _ = message({}, state=None, exception=None)
     assert headline.endswith(": failed in try 2.")
     assert cause == "Airflow gives no cause here; it is in the task's log."
 
