@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,6 +39,8 @@ def dags() -> Mapping[str, Any]:
     from airflow.utils.db import initdb
 
     initdb()
+    if AIRFLOW_V_3_0_PLUS and not AIRFLOW_V_3_3_PLUS:
+        keep_the_api_of_dag_test()
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # before Airflow 3.2
@@ -47,6 +51,17 @@ def dags() -> Mapping[str, Any]:
         assert not bag.import_errors
         found.update(bag.dags)
     return found
+
+
+def keep_the_api_of_dag_test() -> None:
+    """Let ``dag.test()`` keep the API that it makes in this process, as it does from Airflow 3.3 on.
+
+    Before, nothing refers to it while the task runs. If it is collected in time, its registry of services is closed,
+    and every request ends in ``'State' object has no attribute 'svcs_registry'``.
+    """
+    from airflow.sdk.execution_time import supervisor
+
+    supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
 
 
 @pytest.fixture

@@ -198,6 +198,7 @@ class TestTheTriggerOfASensorThatNoWorkerHasStarted:
         assert "The link could not be stored, so there is no button yet." in log
 
 
+@pytest.mark.skipif(not STARTS_TRIGGERS, reason="a worker has looked at the job before, in Airflow 3.1 and 3.2")
 def test_the_worker_that_ends_the_task_stores_the_link_too(kumo_emulator: LocalKumo) -> None:
     job = kumo_emulator.jobs("training")[0]
     event = {"version": 1, "outcome": "ended", "job": {"job_id": job.id, "kind": "training", "status": "DONE"}}
