@@ -21,7 +21,7 @@ ARGS ?=
 # Read by the demo, by dev/python.sh: only their names are mentioned here, so that no value is printed by make.
 export PYTHON AIRFLOW_PORT KUMO_PORT KUMO_SPEED KUMO_API_KEY KUMO_HOST PQUERY KEEP
 
-.PHONY: help demo test test-unit test-lineage test-celery faults bench bench-scale docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
+.PHONY: help demo test ready test-unit test-lineage test-celery faults bench bench-scale docs docs-serve lint format install kumo-clients pins pins-kumoai pins-docs clean distclean
 
 help:
 	@echo 'make demo       a local Kumo, an Airflow and a DAG that retrains and predicts, live (Ctrl-C stops all)'
@@ -51,18 +51,23 @@ help:
 demo: install
 	@exec $(PY) -m dev.demo
 
-test: install kumo-clients $(VENV)/.faults
+test: ready
 	@exec $(PY) -m pytest $(ARGS)
+
+# All that the tests of the default Airflow need.
+ready: install kumo-clients $(VENV)/.faults
 
 test-unit: install
 	@exec $(PY) -m pytest tests/unit $(ARGS)
 
+# What runs on the others: all that depends on Airflow.
+ON_EACH ?= tests/unit tests/airflow
 AIRFLOWS ?= $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/airflow-*.txt))
 
 .PHONY: test-all
 test-all:
 	@$(MAKE) install AIRFLOW=$(DEFAULT_AIRFLOW)
-	@exec .venv/bin/python -m dev.test_all $(AIRFLOWS) --default $(DEFAULT_AIRFLOW) -- $(ARGS)
+	@exec .venv/bin/python -m dev.test_all $(AIRFLOWS) --default $(DEFAULT_AIRFLOW) --on-each '$(ON_EACH)' -- $(ARGS)
 
 # The table of docs/reliability.md is written with WRITE=1.
 TIMES ?= 20

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGS = REPOSITORY / ".cache" / "logs"
-# What depends on Airflow. The rest (contract, docs, faults) is the same everywhere and runs on the default one alone.
-ON_EACH = ("tests/unit", "tests/airflow")
 # A third of the time goes by waiting for real processes, so two share two cores better than one after the other.
 AT_A_TIME = 2
 PATIENCE = 40 * 60.0
@@ -57,11 +55,14 @@ class Runner:
     """Installs and tests versions, several at a time, and leaves nothing behind.
 
     :param default: the version that runs every test.
+    :param on_each: what the others run: all that depends on Airflow. The rest (contract, docs, faults) is the same
+        everywhere.
     :param arguments: for pytest.
     """
 
-    def __init__(self, default: str, arguments: Sequence[str]) -> None:
+    def __init__(self, default: str, on_each: Sequence[str], arguments: Sequence[str]) -> None:
         self._default = default
+        self._on_each = list(on_each)
         self._arguments = list(arguments)
         self._watchdog = Watchdog()
         self._running: set[int] = set()
@@ -76,7 +77,7 @@ class Runner:
                 outcomes[outcome.version] = outcome
                 print(f"{outcome.version:<8} {outcome} ({outcome.seconds:.0f} s)", flush=True)
                 if not outcome.good:
-                    print(tail(log_of(outcome.version), 60), flush=True)
+                    print(tail(log_of(outcome.version), 150), flush=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             stop(self._running)
@@ -89,11 +90,11 @@ class Runner:
         for old in (log, report):
             old.unlink(missing_ok=True)
         every = version == self._default
-        install = ["make", "install", *(["kumo-clients"] if every else []), f"AIRFLOW={version}"]
+        install = ["make", "ready" if every else "install", f"AIRFLOW={version}"]
         pytest = [
             REPOSITORY / (".venv" if every else f".venv-airflow-{version}") / "bin" / "python",
             *("-m", "pytest", f"--junitxml={report}"),
-            *(() if every else ON_EACH),
+            *(() if every else self._on_each),
             *self._arguments,
         ]
         problem = self._call(install, log) and "not installed"
@@ -159,6 +160,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog="What follows -- goes to pytest.")
     parser.add_argument("versions", nargs="+", metavar="VERSION")
     parser.add_argument("--default", required=True, metavar="VERSION", help="runs every test")
+    parser.add_argument("--on-each", required=True, metavar="PATHS", help="what the others run, separated by spaces")
     ours, mark, arguments = sys.argv[1:], "--", []
     if mark in ours:
         ours, arguments = ours[: ours.index(mark)], ours[ours.index(mark) + 1 :]
@@ -168,7 +170,7 @@ def main() -> int:
     versions.sort(key=lambda version: version != options.default)
     started = time.monotonic()
     print(f"Testing on Airflow {', '.join(versions)}, {AT_A_TIME} at a time; logs: {log_of('<version>')}", flush=True)
-    outcomes = Runner(options.default, arguments).run(versions)
+    outcomes = Runner(options.default, options.on_each.split(), arguments).run(versions)
     print(f"\n{table(outcomes)}\n{time.monotonic() - started:.0f} s in all")
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
