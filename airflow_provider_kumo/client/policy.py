@@ -18,7 +18,8 @@ _LONGEST_RETRY_AFTER = 300.0
 _POLL_SHARE_OF_AGE = {JobKind.TRAINING: 0.25, JobKind.PREDICTION: 0.05}
 _POLL_BOUNDS = {JobKind.TRAINING: (60.0, 180.0), JobKind.PREDICTION: (15.0, 60.0)}
 _POLL_JITTER = 0.10
-_PROGRESS_GROWTH = 2.0
+_PROGRESS_GROWTH = 2.5
+_PROGRESS_PAUSE = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,8 @@ def next_look(job: Job, *, now: float, poll_interval: float | None) -> float:
 def is_progress_due(job: Job, *, now: float, last_age: float | None) -> bool:
     """Tell whether a job's progress, which is a second request, is worth asking for.
 
-    Only a running job moves. It is asked in each stage, and then whenever the job's age has doubled: some ten times
-    in a training of ten hours, instead of two hundred times.
+    Only a running job moves. It is asked in each stage, then each time its age has grown two and a half times, and at
+    least every hour: some fifteen times in a training of ten hours, instead of two hundred times.
 
     :param job: the job as just seen.
     :param now: POSIX time in seconds.
@@ -141,4 +142,4 @@ def is_progress_due(job: Job, *, now: float, last_age: float | None) -> bool:
     """
     if job.status != JobStatus.RUNNING:
         return False
-    return last_age is None or job.running_for(now=now) > last_age * _PROGRESS_GROWTH
+    return last_age is None or job.running_for(now=now) > min(last_age * _PROGRESS_GROWTH, last_age + _PROGRESS_PAUSE)
