@@ -142,7 +142,12 @@ class AirflowApi:
 
     def clear(self, dag_id: str, run_id: str, task_ids: Sequence[str | tuple[str, int]]) -> None:
         """Clear task instances, as the button does, whatever their state: they run again."""
-        self._send("POST", f"dags/{_q(dag_id)}/clearTaskInstances", self.release.clear_body(run_id, task_ids))
+        if self.release.api_clears:
+            self._send("POST", f"dags/{_q(dag_id)}/clearTaskInstances", self.release.clear_body(run_id, task_ids))
+            return
+        logical_date = self._get(_run(dag_id, run_id))["logical_date"]
+        for form in self.release.clear_forms(dag_id, logical_date, task_ids):
+            self._check(self._request("POST", f"{self.origin}/clear", data=form))
 
     def set_pool(self, name: str, slots: int) -> None:
         """Make a pool, or give it another size."""
@@ -169,7 +174,7 @@ class AirflowApi:
     def _request(self, method: str, path: str, **keywords: Any) -> requests.Response:
         try:
             self._authenticate()
-            url = f"{self.origin}{self.release.api_prefix}/{path}"
+            url = path if path.startswith(self.origin) else f"{self.origin}{self.release.api_prefix}/{path}"
             headers = {"Accept": "application/json", **keywords.pop("headers", {})}
             return self._session.request(method, url, timeout=30, headers=headers, **keywords)
         except requests.RequestException as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dev.processes import LOOPBACK, CannotStartError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import requests
@@ -124,6 +124,8 @@ class Release:
     # Its REST API
 
     api_prefix: ClassVar[str] = "/api/v2"
+    #: Whether the API clears tasks in every state.
+    api_clears: ClassVar[bool] = True
     health_path: ClassVar[str] = "monitor/health"
     reporting: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "triggerer", "dag_processor")
     # Gives a token to whoever asks (``simple_auth_manager_all_admins``); None where nobody needs one.
@@ -141,6 +143,12 @@ class Release:
     def clear_body(self, run_id: str, task_ids: Sequence[str | tuple[str, int]]) -> Record:
         """Return the body that clears task instances."""
         return {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False}
+
+    def clear_forms(
+        self, dag_id: str, logical_date: str, task_ids: Sequence[str | tuple[str, int]]
+    ) -> Iterator[Record]:
+        """Return what the button of the web server sends to clear task instances, where the API does not do it."""
+        raise NotImplementedError
 
     def pool_body(self, name: str, slots: int) -> Record:
         """Return the body that gives a pool another size."""
@@ -172,7 +180,8 @@ class _Airflow2(Release):
 
     def files(self) -> dict[str, str]:
         # What simple_auth_manager_all_admins is in Airflow 3.
-        return {"webserver_config.py": 'AUTH_ROLE_PUBLIC = "Admin"\n'}
+        # Its buttons are pressed without a form to take a token from.
+        return {"webserver_config.py": 'AUTH_ROLE_PUBLIC = "Admin"\nWTF_CSRF_ENABLED = False\n'}
 
     def settings(
         self, *, home: Path, dags: Path, port: int, secret: str, fernet_key: str, parallelism: int
@@ -216,10 +225,16 @@ class _Airflow2(Release):
     def state_body(self, state: str) -> Record:
         return {**super().state_body(state), "dry_run": False}
 
-    def clear_body(self, run_id: str, task_ids: Sequence[str | tuple[str, int]]) -> Record:
-        # It knows no map index here: all mapped instances of a task are cleared.
-        names = sorted({task if isinstance(task, str) else task[0] for task in task_ids})
-        return {**super().clear_body(run_id, names), "reset_dag_runs": True}
+    # Its API does not write down that a running task is to run again. The button does.
+    api_clears = False
+
+    def clear_forms(
+        self, dag_id: str, logical_date: str, task_ids: Sequence[str | tuple[str, int]]
+    ) -> Iterator[Record]:
+        for task in task_ids:
+            task_id, *map_index = (task,) if isinstance(task, str) else task
+            form = {"dag_id": dag_id, "execution_date": logical_date, "task_id": task_id, "confirmed": "true"}
+            yield form | ({"map_index": map_index[0]} if map_index else {})
 
     def pool_body(self, name: str, slots: int) -> Record:  # noqa: ARG002
         return {"slots": slots}
