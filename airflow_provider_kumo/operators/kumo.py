@@ -48,6 +48,7 @@ from airflow_provider_kumo.client.requests import (
 from airflow_provider_kumo.client.watch import Watch
 from airflow_provider_kumo.failures import told_to_airflow
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
+from airflow_provider_kumo.resumption import own_event, try_of
 from airflow_provider_kumo.submission import Attempt, Submission, Submitter, TaskKey, cancel_and_confirm, mark_delivered
 
 if TYPE_CHECKING:
@@ -166,8 +167,11 @@ class _KumoJobOperator(_KumoOperator):
         """Go on after the trigger, also if it has brought no event: it broke, or Airflow's own timeout came first."""
         from airflow_provider_kumo.client.waiting import look_again
 
+        kwargs = own_event(next_kwargs, context)
+        if kwargs is None:
+            return self.execute(context)
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            return super().resume_execution(next_method, kwargs, context)
         except AirflowException:
             if next_method != _NO_EVENT:
                 raise
@@ -294,6 +298,7 @@ class _KumoJobOperator(_KumoOperator):
                 deferred_at=time.time(),
             ),
             method_name="execute_complete",
+            kwargs=try_of(context),
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + _BACKSTOP_SLACK,
         )
 

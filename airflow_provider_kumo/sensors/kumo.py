@@ -25,6 +25,7 @@ from airflow_provider_kumo.client.requests import check_poll_interval, check_swi
 from airflow_provider_kumo.client.watch import Watch
 from airflow_provider_kumo.failures import told_to_airflow
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
+from airflow_provider_kumo.resumption import own_event, try_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,8 +166,14 @@ class KumoJobSensor(BaseSensorOperator):
                 deferred_at=time.time(),
             ),
             method_name="execute_complete",
+            kwargs=try_of(context),
             timeout=timedelta(seconds=self.timeout) + _BACKSTOP_SLACK,
         )
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the trigger's event, or begin if that was an earlier try's."""
+        kwargs = own_event(next_kwargs, context)
+        return self.execute(context) if kwargs is None else super().resume_execution(next_method, kwargs, context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look at the job once."""

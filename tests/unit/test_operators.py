@@ -544,6 +544,42 @@ def test_a_resumption_with_an_event_is_airflows_own(kumo_emulator: LocalKumo, wa
     assert left_to_itself(kumo_emulator)
 
 
+def test_where_airflow_repeats_the_event_of_a_try_that_failed_the_next_one_begins(
+    kumo_emulator: LocalKumo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_kumo.resumption.AIRFLOW_REPEATS_EVENTS", True)
+    kumo_emulator.hold(kind="training", count=2)
+    ti = TaskInstanceStub(tries=2)
+    with pytest.raises(TaskDeferred) as deferred:
+        retrain(deferrable=True).execute(context(ti))
+    gone = ti.xcoms["job_id"]
+    kumo_emulator.vanish(gone)
+    event = {"version": 1, "outcome": "gave_up", "job_id": gone}
+    event |= {"error_class": "KumoJobVanishedError", "error": "Kumo has it no more."}
+    repeated = {**(deferred.value.kwargs or {}), "event": event}
+    with pytest.raises(KumoJobVanishedError):
+        retrain().resume_execution("execute_complete", repeated, context(ti))
+    ti.try_number = 2
+    with pytest.raises(TaskDeferred):
+        retrain(deferrable=True).resume_execution("execute_complete", repeated, context(ti))
+    assert ti.xcoms["job_id"] != gone
+
+
+def test_where_airflow_repeats_the_event_of_a_try_that_failed_the_sensor_looks_again(
+    kumo_emulator: LocalKumo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_kumo.resumption.AIRFLOW_REPEATS_EVENTS", True)
+    job = kumo_emulator.jobs("training")[0]
+    event = {"version": 1, "outcome": "gave_up", "job_id": job.id}
+    event |= {"error_class": "KumoUnavailableError", "error": "It was away."}
+    wait = KumoJobSensor(task_id="wait", job_id=job.id, deferrable=True)
+    repeated = {"deferred_in_try": 1, "event": event}
+    with pytest.raises(KumoUnavailableError):
+        wait.resume_execution("execute_complete", repeated, context())
+    result = wait.resume_execution("execute_complete", repeated, context(TaskInstanceStub(try_number=2, tries=2)))
+    assert result["status"] == "DONE"
+
+
 @pytest.mark.kumo_emulator(rbac=True)
 def test_an_object_store_needs_a_connector_when_access_control_is_on(kumo_emulator: LocalKumo) -> None:
     with pytest.raises(AirflowFailException, match=r"outputs\[0\].connector_id: Kumo requires a connector for S3"):
