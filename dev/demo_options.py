@@ -55,6 +55,8 @@ class Options:
         wanted = {"AIRFLOW_PORT": self.airflow_port}
         if self.api_key is None:
             wanted["KUMO_PORT"] = self.kumo_port
+            if self.kumo_port == self.airflow_port:
+                raise DemoError(f"AIRFLOW_PORT and KUMO_PORT are both {self.kumo_port}; each needs one of its own")
         for name, port in wanted.items():
             if port_taken(port):
                 free = next(other for other in range(port + 1, 65_536) if not port_taken(other))

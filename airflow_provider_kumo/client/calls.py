@@ -298,7 +298,8 @@ def _accepted_prediction(body: Any) -> str:
         case [str(job_id), *_] if job_id:
             return job_id
         case [None, validation]:
-            errors = jobs.validation_messages(validation, "errors")
+            # One for each output, alike if the outputs have the same fault.
+            errors = dict.fromkeys(jobs.validation_messages(validation, "errors"))
             raise KumoRequestRefusedError(
                 "Kumo rejected the batch prediction: " + (" ".join(errors) or "it gave no reason.")
             )

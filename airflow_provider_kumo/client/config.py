@@ -16,6 +16,9 @@ from urllib.parse import SplitResult, urlsplit
 from airflow_provider_kumo import __version__
 from airflow_provider_kumo.client.errors import KumoConfigurationError
 
+# Less would keep a triggerer busy.
+SHORTEST_POLL_INTERVAL = 0.1
+
 USER_AGENT = f"airflow-provider-kumo/{__version__}"
 
 EXTRA_FIELDS = frozenset(
@@ -147,7 +150,7 @@ def config_from_connection(
             connect_timeout=_seconds(extra, "connect_timeout") or 10.0,
             read_timeout=_seconds(extra, "read_timeout") or 60.0,
             scope=_scope(extra),
-            poll_interval=_seconds(extra, "poll_interval"),
+            poll_interval=_seconds(extra, "poll_interval", shortest=SHORTEST_POLL_INTERVAL),
         )
     except KumoConfigurationError as error:
         raise KumoConfigurationError(f"Connection {conn_id!r}: {error}") from None
@@ -206,7 +209,9 @@ def _split_scheme(host: str) -> tuple[str | None, str]:
     if not separator:
         return None, host
     if scheme.lower() not in ("http", "https"):
-        raise KumoConfigurationError(f"its host {host[:200]!r} is no http(s) URL.")
+        raise KumoConfigurationError(
+            f"its host {host[:200]!r} is no http(s) URL, such as 'https://kumo.example.com/api'."
+        )
     return scheme.lower(), rest
 
 
@@ -296,7 +301,7 @@ def _flag(extra: Mapping[str, Any], key: str, *, default: bool) -> bool:
     return flag
 
 
-def _seconds(extra: Mapping[str, Any], key: str) -> float | None:
+def _seconds(extra: Mapping[str, Any], key: str, *, shortest: float = 0.0) -> float | None:
     value = extra.get(key)
     if value is None or value == "":
         return None
@@ -306,4 +311,6 @@ def _seconds(extra: Mapping[str, Any], key: str) -> float | None:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
         raise KumoConfigurationError(f"its {key} is {value!r}; it must be a number of seconds above zero.")
+    if seconds < shortest:
+        raise KumoConfigurationError(f"its {key} is {value!r}; it must be at least {shortest:g} seconds.")
     return seconds

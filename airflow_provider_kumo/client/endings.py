@@ -34,8 +34,8 @@ def timeout_of(job: Job, *, timeout: float, since: str) -> KumoJobTimeoutError:
     :param since: what it counts from.
     """
     return KumoJobTimeoutError(
-        f"{_name(job)} is {job.status}{_where(job)} and has not ended within {show_duration(timeout)} of {since}."
-        f"{_link(job)}",
+        f"{_name(job)} has not ended within {show_duration(timeout)} of {since}, which is the task's timeout; "
+        f"it is {job.status}{_where(job)} now.{_link(job)}",
         job_id=job.id,
     )
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 from airflow_provider_kumo.client.errors import KumoArgumentError
 
 _TEXT_LIMIT = 2000
-_PREFIXES = ("trainingjob-", "bp-job-")
+PREDICTION_PREFIX = "bp-job-"
+_PREFIXES = ("trainingjob-", PREDICTION_PREFIX)
 
 # What a job of an Airflow task carries: a hash of the task instance.
 TASK_KEY_TAG = "airflow_task_key"
@@ -68,8 +69,12 @@ class JobKind(StrEnum):
 
         :raises KumoArgumentError: the id is no id, the name is no kind, or neither tells.
         """
-        if not isinstance(job_id, str) or not job_id:
-            raise KumoArgumentError(f"job_id: got {job_id!r}; it must be the id of a job in Kumo.")
+        is_id = isinstance(job_id, str) and job_id not in ("", "None", *_PREFIXES)
+        if not is_id or job_id != job_id.strip() or not job_id.isprintable():
+            raise KumoArgumentError(
+                f"job_id: got {repr(job_id)[:100]}; it must be the id of a job in Kumo, without line breaks or outer "
+                "spaces."
+            )
         if job_kind is None:
             return cls.of(job_id)
         if job_kind in list(cls) and job_id.startswith(_PREFIXES) and cls.of(job_id) != job_kind:

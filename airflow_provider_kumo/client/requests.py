@@ -13,12 +13,13 @@ from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
 from airflow_provider_kumo.client.calls import RESERVED_TAGS
+from airflow_provider_kumo.client.config import SHORTEST_POLL_INTERVAL
 from airflow_provider_kumo.client.errors import KumoArgumentError
+from airflow_provider_kumo.client.jobs import PREDICTION_PREFIX
 
 # Tags that this provider writes itself; a user's tag of the same name would break the promise of one job a task.
 OWN_TAG_PREFIX = "airflow_"
 
-SHORTEST_POLL_INTERVAL = 0.1
 LONGEST_POLL_INTERVAL = 86400.0
 
 _TAG_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -68,7 +69,7 @@ def training_request(
         "model_plan": check_model_plan(model_plan) or {},
     }
     if warm_start_job_id is not None:
-        body["warm_start_job_id"] = check_id("warm_start_job_id", warm_start_job_id)
+        body["warm_start_job_id"] = _check_model("warm_start_job_id", warm_start_job_id)
     if graph_snapshot_id is not None:
         body["graph_snapshot_id"] = check_id("graph_snapshot_id", graph_snapshot_id)
     return body
@@ -109,7 +110,7 @@ def prediction_request(
     }
     body: dict[str, Any] = {
         "job_tags": check_tags(job_tags),
-        "model_training_job_id": check_id("training_job_id", training_job_id),
+        "model_training_job_id": _check_model("training_job_id", training_job_id),
         "predict_options": {key: value for key, value in options.items() if value is not None},
         "outputs": check_outputs(outputs, connector_required=connector_required),
     }
@@ -125,11 +126,18 @@ def check_id(argument: str, value: Any) -> str:
 
     :raises KumoArgumentError: it is no text, empty, or holds control characters or outer spaces.
     """
-    if not isinstance(value, str) or not value or value != value.strip() or not value.isprintable():
-        raise _wrong(argument, value, "a non-empty id or name without line breaks or outer spaces")
-    if value == "None":
-        raise _wrong(argument, value, "an id or name; a template has probably rendered nothing")
+    if value in ("", "None"):
+        raise _wrong(argument, value, "an id or name; if it is a template, that has rendered nothing")
+    if not isinstance(value, str) or value != value.strip() or not value.isprintable():
+        raise _wrong(argument, value, "an id or name without line breaks or outer spaces")
     return value
+
+
+def _check_model(argument: str, value: Any) -> str:
+    model = check_id(argument, value)
+    if model.startswith(PREDICTION_PREFIX):
+        raise _wrong(argument, value, "the id of a training job; this is a batch prediction's")
+    return model
 
 
 def check_tags(value: Any) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Never
 
 
 class Kind(StrEnum):
@@ -14,6 +14,10 @@ class Kind(StrEnum):
     PREDICTION = "prediction"
     TRAIN_TABLE = "train_table"
     PREDICTION_TABLE = "prediction_table"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Never:
+        raise ValueError(f"{value!r} is no kind of job; there are {', '.join(cls)}.")
 
 
 #: The prefix of a job id, by kind.

@@ -81,6 +81,7 @@ class _KumoOperator(BaseOperator):
     def __init__(self, *, kumo_conn_id: str = "kumo_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kumo_conn_id = kumo_conn_id
+        check_settled(check_id, "kumo_conn_id", kumo_conn_id)
 
     def _hook(self) -> KumoHook:
         # Imported here, so that parsing a DAG does not pay for it.
@@ -604,7 +605,8 @@ class KumoBatchPredictOperator(_KumoJobOperator):
 _NEWEST = "newest"
 _ONE_MODEL = (
     "Give either training_job_id or pquery_id: the model itself, or the query whose newest model predicts; "
-    "got training_job_id={training_job_id!r} and pquery_id={pquery_id!r}."
+    "got training_job_id={training_job_id!r} and pquery_id={pquery_id!r}. A template that has rendered nothing counts "
+    "as none."
 )
 
 

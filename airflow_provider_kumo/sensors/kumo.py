@@ -21,7 +21,7 @@ from airflow_provider_kumo.client.endings import closing_lines, error_of, openin
 from airflow_provider_kumo.client.errors import KumoArgumentError, KumoError, revive
 from airflow_provider_kumo.client.jobs import Job, JobKind
 from airflow_provider_kumo.client.policy import Budgets
-from airflow_provider_kumo.client.requests import check_poll_interval, check_switch
+from airflow_provider_kumo.client.requests import check_id, check_poll_interval, check_switch
 from airflow_provider_kumo.client.watch import Watch
 from airflow_provider_kumo.failures import told_to_airflow
 from airflow_provider_kumo.links.kumo import TRACKING_URL_KEY, KumoJobLink
@@ -92,6 +92,7 @@ class KumoJobSensor(BaseSensorOperator):
         self._pushed_url: str | None = None
         self._told = False
         self._watch = Watch(poll_interval=None, deadline=None)
+        check_settled(check_id, "kumo_conn_id", kumo_conn_id)
         check_settled(JobKind.named, job_id, job_kind)
         # Set here and not on the class: a mapped sensor, which knows its arguments later, then has none.
         self.start_trigger_args = self._start_trigger_args() if from_trigger else None

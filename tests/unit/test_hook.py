@@ -136,7 +136,10 @@ def test_a_wrong_key_tests_bad_at_once(kumo_emulator, connection):
             {"password": None},
             "The connection cannot be used: it has no API key; put the key from Kumo's settings into the password.",
         ),
-        ({"host": "ftp://kumo"}, "The connection cannot be used: its host 'ftp://kumo' is no http(s) URL."),
+        (
+            {"host": "ftp://kumo"},
+            "The connection cannot be used: its host 'ftp://kumo' is no http(s) URL, such as 'https://kumo.example.com/api'.",
+        ),
         (
             {"host": "http://kumo.example.com"},
             "The connection cannot be used: its host 'kumo.example.com' is plain http, which would send the API key "

@@ -68,8 +68,9 @@ def test_a_prediction_names_its_model():
 def test_a_timeout_says_what_the_job_was_doing_and_from_when_it_counts():
     error = timeout_of(job("RUNNING"), timeout=7200, since="the start of the task")
     assert str(error) == (
-        "Training job trainingjob-1 of predictive query churn_30d is RUNNING in stage 'Training' and has not ended "
-        "within 2 h 0 min of the start of the task. See https://acme.kumoai.cloud/jobs/trainingjob-1"
+        "Training job trainingjob-1 of predictive query churn_30d has not ended within 2 h 0 min of the start of the "
+        "task, which is the task's timeout; it is RUNNING in stage 'Training' now. "
+        "See https://acme.kumoai.cloud/jobs/trainingjob-1"
     )
     assert error.job_id == "trainingjob-1"
 

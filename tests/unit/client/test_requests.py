@@ -65,16 +65,22 @@ def test_a_whole_prediction_is_what_kumos_schema_takes():
     assert [output.storage_type for output in parsed.outputs] == ["SNOWFLAKE", "LOCAL"]
 
 
-ID = "a non-empty id or name without line breaks or outer spaces"
+ID = "an id or name without line breaks or outer spaces"
+NOTHING = "an id or name; if it is a template, that has rendered nothing"
+TRAINING = "the id of a training job; this is a batch prediction's"
 OBJECT = object()
 
 
 @pytest.mark.parametrize(
     ("argument", "value", "wants"),
     [
-        *(("pquery_id", odd, ID) for odd in (None, "", " churn", "churn\n", "a\tb", 7, ["churn"])),
-        *(("warm_start_job_id", odd, ID) for odd in ("", 7)),
-        *(("graph_snapshot_id", odd, ID) for odd in ("", " x")),
+        *(("pquery_id", odd, ID) for odd in (None, " churn", "churn\n", "a\tb", 7, ["churn"])),
+        *(("pquery_id", odd, NOTHING) for odd in ("", "None")),
+        ("warm_start_job_id", 7, ID),
+        ("warm_start_job_id", "", NOTHING),
+        ("warm_start_job_id", "bp-job-1", TRAINING),
+        ("graph_snapshot_id", " x", ID),
+        ("graph_snapshot_id", "", NOTHING),
         *(("job_tags", odd, "a dict of text to text") for odd in ([], "a=b", 7)),
         *(
             ("model_plan", odd, "a dict of plain JSON values")
@@ -93,7 +99,9 @@ def test_a_wrong_argument_of_a_training_is_named_with_what_it_got_and_wants(argu
 @pytest.mark.parametrize(
     ("argument", "value", "wants"),
     [
-        *(("training_job_id", odd, ID) for odd in (None, "", 7)),
+        *(("training_job_id", odd, ID) for odd in (None, 7)),
+        ("training_job_id", "", NOTHING),
+        ("training_job_id", "bp-job-1", TRAINING),
         *(("prediction_time", odd, "ISO-8601") for odd in ("", "soon", 7, "2026-13-01", True, [])),
         *(
             ("binary_classification_threshold", odd, "a number from 0 to 1")
