@@ -12,7 +12,9 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
     BaseOperator,
+    get_current_context,
 )
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_kumo.arguments import PARTITION, check_settled, default_deferrable, is_settled
 from airflow_provider_kumo.assets import describe_outlets
@@ -204,8 +206,24 @@ class _KumoJobOperator(_KumoOperator):
 
     def on_kill(self) -> None:
         """Cancel the job because this worker's task is being killed."""
-        if self._submitter is not None and self.cancel_on_kill:
+        if not self.cancel_on_kill:
+            return
+        if self._submitter is not None:
             self._submitter.abandon()
+        elif not AIRFLOW_V_3_0_PLUS:
+            self._let_go_of_what_came_back_too_late()
+
+    def _let_go_of_what_came_back_too_late(self) -> None:
+        """Cancel the job of a task that has come back from its trigger after its ``execution_timeout``.
+
+        Airflow 2 does not let such a task go on: ``on_kill`` is all that it calls (``_execute_task``).
+        """
+        context = get_current_context()
+        ti: Any = context["ti"]
+        if ti.next_method is None or self.execution_timeout is None or ti.start_date is None:
+            return
+        if time.time() >= ti.start_date.timestamp() + self.execution_timeout.total_seconds():
+            self._let_go(self._job(self._pushed(context, "job_id"), self._pushed(context, TRACKING_URL_KEY)))
 
     @contextmanager
     def _no_job_left_behind(self, context: Context, job: Job | None = None) -> Iterator[None]:
@@ -242,7 +260,7 @@ class _KumoJobOperator(_KumoOperator):
         return Job(id=job_id, kind=self.kind, status=JobStatus.RUNNING, tracking_url=tracking_url)
 
     def _pushed(self, context: Context, key: str) -> Any:
-        ti = context["ti"]
+        ti: Any = context["ti"]
         return ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index)
 
     def _client(self) -> KumoClient:

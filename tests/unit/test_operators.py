@@ -23,6 +23,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_kumo.client.errors import (
     KumoAuthenticationError,
@@ -587,6 +588,20 @@ def test_where_airflow_repeats_the_event_of_a_try_that_failed_the_sensor_looks_a
         wait.resume_execution("execute_complete", repeated, context())
     result = wait.resume_execution("execute_complete", repeated, context(TaskInstanceStub(try_number=2, tries=2)))
     assert result["status"] == "DONE"
+
+
+@pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="Airflow 2 alone applies execution_timeout to a task that comes back")
+@pytest.mark.parametrize("late", [True, False])
+def test_a_task_that_comes_back_after_its_execution_timeout_cancels_its_job(
+    kumo_emulator: LocalKumo, waiting: TaskInstanceStub, late: bool
+) -> None:
+    from airflow.models.taskinstance import set_current_context
+
+    waiting.next_method = "execute_complete"
+    waiting.start_date -= timedelta(seconds=60 if late else 0)
+    with set_current_context(context(waiting)):
+        retrain(execution_timeout=timedelta(seconds=30)).on_kill()
+    assert left_to_itself(kumo_emulator) is not late
 
 
 @pytest.mark.kumo_emulator(rbac=True)
