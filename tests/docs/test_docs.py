@@ -311,6 +311,39 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+EXAMPLES = {file.name: file.read_text() for file in (REPOSITORY / "example_dags").glob("*.py")}
+
+
+class TestWhatIsShownTwice:
+    """Pages hold their code themselves, as they are read on GitHub and in a clone too."""
+
+    def test_below_a_link_to_an_example_stands_the_example(self) -> None:
+        shown = [found for text in PAGES.values() for found in _LINK_AND_CODE.findall(text)]
+        assert len(shown) >= 8
+        for name, code in shown:
+            assert code == EXAMPLES[name], name
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_no_page_is_filled_in_when_the_site_is_built(self, page: str) -> None:
+        assert "--8<--" not in PAGES[page]
+        for link in re.finditer(r"^ *\[[^\]\n]*\]\([^)\s]+\)\n$", PAGES[page], re.MULTILINE):
+            assert _LINK_AND_CODE.match(PAGES[page], link.start()), f"{page} has only {link[0].strip()}"
+
+    def test_the_first_dag_is_the_same_on_each_page(self) -> None:
+        found = [blocks("python", page) for page in ("README.md", "docs/index.md", "docs/quickstart.md")]
+        assert found == [found[0]] * 3
+        assert len(found[0]) == 1
+
+    def test_what_is_not_met_yet_is_the_same_on_each_page(self) -> None:
+        readme = section("README.md", "Not met yet").replace("](docs/", "](")
+        assert section("docs/limits.md", "Not met yet") == readme
+
+
+_LINK_AND_CODE = re.compile(
+    r"^\[\w+\.py\]\((?:\.\./)+example_dags/(\w+\.py)\)\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
 def test_every_make_target_that_is_told_exists() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     told = re.findall(r"(?:`|^ *)make ([a-z][\w-]*)", "\n".join(PAGES.values()), re.MULTILINE)
@@ -428,8 +461,9 @@ def test_snippets_run_in_a_project_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("airflow.sdk", reason="the snippets import what Airflow has since 3.0")
     pytest.importorskip("airflow.dag_processing.dagbag", reason="the test imports what Airflow has since 3.2")
     scripts = []
-    for block in blocks("python"):
-        if _is_fragment(block) or block.startswith("# before/"):
+    # The first DAG is on three pages.
+    for block in dict.fromkeys(blocks("python")):
+        if _is_fragment(block) or block.startswith("# before/") or block in EXAMPLES.values():
             continue
         place = re.match(r"# ((?:dags|tests)/\w+\.py)\n", block)
         if place is None:
