@@ -502,19 +502,23 @@ from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 
 RUN_BY_OTHER_TESTS = {"churn_nightly", "churn_weekly"}
 ALL = sorted(Path("dags").glob("*.py"))
-# dag.test() brings no event of an asset.
+# dag.test() brings no event of an asset: they are started by hand.
 AWAITS_ASSETS = [file for file in ALL if "schedule=[" in file.read_text()]
 FILES = [file for file in ALL if file.stem not in RUN_BY_OTHER_TESTS and file not in AWAITS_ASSETS]
 
 
 @pytest.mark.parametrize("file", AWAITS_ASSETS, ids=str)
-def test_a_dag_that_awaits_assets_is_parsed(file):
+def test_a_dag_that_awaits_assets_can_be_started_by_hand(kumo_emulator, file):
     bag = DagBag(str(file))
     assert not bag.import_errors
-    assert len(bag.dags) == 1
+    [dag] = bag.dags.values()
+    model = kumo_emulator.jobs("training")[0].id
+    assert dag.test(run_conf={"training_job_id": model}).state == "success"
+    assert kumo_emulator.jobs("prediction")[-1].config["model_training_job_id"] == model
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -532,6 +536,29 @@ def test_the_partition_placeholder_reaches_kumo(kumo_emulator):
     table, file = kumo_emulator.jobs("prediction")[-1].config["outputs"]
     assert table["write_mode"] == "APPEND"
     assert file["file_path"].endswith("/part-{{PARTITION}}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"), [("nothing", "Ask the owner of the query: "), ("churn_30d", "Look into it: Training job ")]
+)
+def test_the_callback_finds_the_cause(kumo_emulator, query, told):
+    kumo_emulator.fail_next("training")
+    dag = DagBag("dags/churn_told.py").dags["churn_told"]
+    task = dag.get_task("retrain")
+    task.pquery_id = query
+    [callback] = task.on_failure_callback
+    printed = []
+    callback.__globals__["print"] = printed.append
+    assert dag.test().state == "failed"
+    [line] = printed
+    assert line.startswith(told)
+
+
+def test_a_dag_without_a_file_in_the_dags_folder_is_not_run():
+    with DAG(dag_id="churn_without_a_file", schedule=None) as dag:
+        pass
+    with pytest.raises(Exception, match="for DAG churn_without_a_file because the dag is not serialized"):
+        dag.test()
 
 
 def test_the_script_runs(kumo_emulator, capsys):
