@@ -3,8 +3,6 @@
 A page says ``[calls.py](../airflow_provider_kumo/client/calls.py)``, which works on GitHub and in an editor. In the
 site such a link goes to the page of the same file: that of a root page, the reference of a module, or else a page that
 shows the file. The site thus holds all that it speaks of, and needs no address outside.
-
-A link to a Python file or to a section of the README that is a paragraph of its own is replaced by what it leads to.
 """
 
 from __future__ import annotations
@@ -33,8 +31,6 @@ ROOT_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.m
 
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[^\n]*\n.*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
-_ALONE = re.compile(r"^\[[^\]\n]*\]\(([^)\s]+)\)$", re.MULTILINE)
-_HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 _MODULE = re.compile(r"^::: (\S+)$", re.MULTILINE)
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|#|/")
 _LOADED = re.compile(
@@ -58,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Bring in what a page includes, and turn links to files of the repository into links to their pages."""
+    """Turn links to files of the repository into links to their pages."""
     uri = page.file.src_uri
     origin = _origin(uri)
 
@@ -70,7 +66,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         link = os.path.relpath(site_page(found), PurePosixPath(uri).parent)
         return f"{link}#{anchor}" if anchor and found.endswith(".md") else link
 
-    return _with_links(_with_inclusions(markdown, origin), to_page)
+    return _with_links(markdown, to_page)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001
@@ -119,7 +115,7 @@ def _linked(files: Files) -> set[str]:
                 here.add(path)
             return target
 
-        _with_links(_with_inclusions((REPOSITORY / origin).read_text(), origin), note)
+        _with_links((REPOSITORY / origin).read_text(), note)
         todo += [path for path in here - found if path.endswith(".md") and path != README]
         found |= here
     return found
@@ -147,51 +143,6 @@ def _shown(path: str) -> str:
         return text
     language = {".py": "python", ".toml": "toml", ".yml": "yaml"}.get(PurePosixPath(path).suffix, "text")
     return f"---\nsearch:\n  exclude: true\nhide: [toc]\n---\n# `{path}`\n\n~~~~{language}\n{text}~~~~\n"
-
-
-def _with_inclusions(markdown: str, origin: str) -> str:
-    """Return a text with each link that is a paragraph of its own replaced by what it leads to.
-
-    :param markdown: the text.
-    :param origin: the file that it stands in.
-    """
-
-    def include(link: re.Match[str]) -> str:
-        path, _, anchor = link[1].partition("#")
-        found = _resolve(origin, path)
-        if found is not None and found.endswith(".py"):
-            return f'~~~~{{ .python title="{found}" }}\n{(REPOSITORY / found).read_text()}~~~~'
-        if found == README and anchor:
-            return _section(anchor, origin)
-        return link[0]
-
-    return _outside_code(markdown, lambda text: _ALONE.sub(include, text))
-
-
-def _section(anchor: str, origin: str) -> str:
-    """Return a section of the README, without its heading, with links as from another file."""
-    text = (REPOSITORY / README).read_text()
-    # Comments in code blocks look like headings.
-    blanked = _FENCE.sub(lambda fence: re.sub(r"[^\n]", " ", fence[0]), text)
-    headings = list(_HEADING.finditer(blanked))
-    start = next((found for found in headings if _slug(found[2]) == anchor), None)
-    if start is None:
-        _log.warning("%s includes a section that %s does not have: #%s", origin, README, anchor)
-        return ""
-    later = (found.start() for found in headings if found.start() > start.start() and len(found[1]) <= len(start[1]))
-    body = text[start.end() : next(later, len(text))].strip("\n")
-
-    def moved(target: str) -> str:
-        path, hash_, rest = target.partition("#")
-        found = _resolve(README, path)
-        return target if found is None else os.path.relpath(found, PurePosixPath(origin).parent) + hash_ + rest
-
-    return _with_links(body, moved)
-
-
-def _slug(heading: str) -> str:
-    """Return the anchor that GitHub makes of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _with_links(markdown: str, change: Callable[[str], str]) -> str:

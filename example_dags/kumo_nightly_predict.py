@@ -9,6 +9,9 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_kumo.operators.kumo import KumoBatchPredictOperator
 from airflow_provider_kumo.outputs import s3, snowflake
 
+# The day of the run; one that is started by hand may have no logical date.
+DAY = "{{ (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
+
 with DAG(
     dag_id="kumo_nightly_predict",
     schedule="@daily",
@@ -20,7 +23,7 @@ with DAG(
     KumoBatchPredictOperator(
         task_id="predict",
         pquery_id="churn_30d",
-        prediction_time="{{ data_interval_end }}",
+        prediction_time="{{ dag_run.data_interval_end or dag_run.run_after }}",
         outputs=[
             snowflake(
                 connector_id="my_snowflake",
@@ -29,7 +32,7 @@ with DAG(
                 extra_fields=["JOB_TIMESTAMP"],
             ),
             # {{PARTITION}} is Kumo's own: it numbers the part files.
-            s3(file_path="s3://my-bucket/churn/{{ ds }}/part-{{PARTITION}}.parquet", connector_id="my_s3"),
+            s3(file_path="s3://my-bucket/churn/" + DAY + "/part-{{PARTITION}}.parquet", connector_id="my_s3"),
         ],
         binary_classification_threshold=0.5,
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_kumo.emulator.local import LocalKumo
 
@@ -61,6 +64,20 @@ def test_every_example_runs_as_it_stands(
 ) -> None:
     run = run_dag(dag_id)
     assert run.tasks == dict.fromkeys(tasks, "success")
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="in Airflow 2 every run has a logical date")
+@pytest.mark.parametrize("dag_id", ["kumo_nightly_predict", "case_predict_deferrable"])
+def test_a_run_without_a_logical_date_predicts_from_its_start(
+    kumo_emulator: LocalKumo, dags: Mapping[str, Any], dag_id: str
+) -> None:
+    dag_run = dags[dag_id].test(logical_date=None)
+    assert dag_run.logical_date is None
+    assert dag_run.state == "success"
+    config = kumo_emulator.jobs("prediction")[-1].config
+    moment = dag_run.run_after.astimezone(UTC).replace(tzinfo=None)
+    assert config["prediction_time"] == f"{moment.isoformat()}Z"
+    assert re.search(rf"/{moment:%Y-?%m-?%d}/part-\{{\{{PARTITION\}}\}}\.parquet$", config["outputs"][1]["file_path"])
 
 
 def test_queries_with_a_young_model_are_not_retrained(kumo_emulator: LocalKumo, run_dag: Callable[..., Any]) -> None:

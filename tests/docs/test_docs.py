@@ -311,6 +311,39 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+EXAMPLES = {file.name: file.read_text() for file in (REPOSITORY / "example_dags").glob("*.py")}
+
+
+class TestWhatIsShownTwice:
+    """Pages hold their code themselves, as they are read on GitHub and in a clone too."""
+
+    def test_below_a_link_to_an_example_stands_the_example(self) -> None:
+        shown = [found for text in PAGES.values() for found in _LINK_AND_CODE.findall(text)]
+        assert len(shown) >= 8
+        for name, code in shown:
+            assert code == EXAMPLES[name], name
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_no_page_is_filled_in_when_the_site_is_built(self, page: str) -> None:
+        assert "--8<--" not in PAGES[page]
+        for link in re.finditer(r"^ *\[[^\]\n]*\]\([^)\s]+\)\n$", PAGES[page], re.MULTILINE):
+            assert _LINK_AND_CODE.match(PAGES[page], link.start()), f"{page} has only {link[0].strip()}"
+
+    def test_the_first_dag_is_the_same_on_each_page(self) -> None:
+        found = [blocks("python", page) for page in ("README.md", "docs/index.md", "docs/quickstart.md")]
+        assert found == [found[0]] * 3
+        assert len(found[0]) == 1
+
+    def test_what_is_not_met_yet_is_the_same_on_each_page(self) -> None:
+        readme = section("README.md", "Not met yet").replace("](docs/", "](")
+        assert section("docs/limits.md", "Not met yet") == readme
+
+
+_LINK_AND_CODE = re.compile(
+    r"^\[\w+\.py\]\((?:\.\./)+example_dags/(\w+\.py)\)\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
 def test_every_make_target_that_is_told_exists() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     told = re.findall(r"(?:`|^ *)make ([a-z][\w-]*)", "\n".join(PAGES.values()), re.MULTILINE)
@@ -428,8 +461,9 @@ def test_snippets_run_in_a_project_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("airflow.sdk", reason="the snippets import what Airflow has since 3.0")
     pytest.importorskip("airflow.dag_processing.dagbag", reason="the test imports what Airflow has since 3.2")
     scripts = []
-    for block in blocks("python"):
-        if _is_fragment(block) or block.startswith("# before/"):
+    # The first DAG is on three pages.
+    for block in dict.fromkeys(blocks("python")):
+        if _is_fragment(block) or block.startswith("# before/") or block in EXAMPLES.values():
             continue
         place = re.match(r"# ((?:dags|tests)/\w+\.py)\n", block)
         if place is None:
@@ -468,19 +502,23 @@ from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 
 RUN_BY_OTHER_TESTS = {"churn_nightly", "churn_weekly"}
 ALL = sorted(Path("dags").glob("*.py"))
-# dag.test() brings no event of an asset.
+# dag.test() brings no event of an asset: they are started by hand.
 AWAITS_ASSETS = [file for file in ALL if "schedule=[" in file.read_text()]
 FILES = [file for file in ALL if file.stem not in RUN_BY_OTHER_TESTS and file not in AWAITS_ASSETS]
 
 
 @pytest.mark.parametrize("file", AWAITS_ASSETS, ids=str)
-def test_a_dag_that_awaits_assets_is_parsed(file):
+def test_a_dag_that_awaits_assets_can_be_started_by_hand(kumo_emulator, file):
     bag = DagBag(str(file))
     assert not bag.import_errors
-    assert len(bag.dags) == 1
+    [dag] = bag.dags.values()
+    model = kumo_emulator.jobs("training")[0].id
+    assert dag.test(run_conf={"training_job_id": model}).state == "success"
+    assert kumo_emulator.jobs("prediction")[-1].config["model_training_job_id"] == model
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -498,6 +536,29 @@ def test_the_partition_placeholder_reaches_kumo(kumo_emulator):
     table, file = kumo_emulator.jobs("prediction")[-1].config["outputs"]
     assert table["write_mode"] == "APPEND"
     assert file["file_path"].endswith("/part-{{PARTITION}}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"), [("nothing", "Ask the owner of the query: "), ("churn_30d", "Look into it: Training job ")]
+)
+def test_the_callback_finds_the_cause(kumo_emulator, query, told):
+    kumo_emulator.fail_next("training")
+    dag = DagBag("dags/churn_told.py").dags["churn_told"]
+    task = dag.get_task("retrain")
+    task.pquery_id = query
+    [callback] = task.on_failure_callback
+    printed = []
+    callback.__globals__["print"] = printed.append
+    assert dag.test().state == "failed"
+    [line] = printed
+    assert line.startswith(told)
+
+
+def test_a_dag_without_a_file_in_the_dags_folder_is_not_run():
+    with DAG(dag_id="churn_without_a_file", schedule=None) as dag:
+        pass
+    with pytest.raises(Exception, match="for DAG churn_without_a_file because the dag is not serialized"):
+        dag.test()
 
 
 def test_the_script_runs(kumo_emulator, capsys):

@@ -12,6 +12,8 @@ from airflow_provider_kumo.outputs import s3, snowflake
 from airflow_provider_kumo.sensors.kumo import KumoJobSensor
 
 START = datetime(2026, 1, 1)
+# A run without a logical date has no ds.
+DAY = "{{ (dag_run.logical_date or dag_run.run_after).strftime('%Y%m%d') }}"
 
 for mode, deferrable in (("deferrable", True), ("blocking", False)):
     with DAG(dag_id=f"case_retrain_{mode}", start_date=START, schedule=None, params={"timeout": 600}) as dag:
@@ -22,10 +24,10 @@ for mode, deferrable in (("deferrable", True), ("blocking", False)):
         KumoBatchPredictOperator(
             task_id="predict",
             pquery_id="ltv_90d",
-            prediction_time="{{ data_interval_end }}",
+            prediction_time="{{ dag_run.data_interval_end or dag_run.run_after }}",
             outputs=[
-                snowflake(connector_id="my_snowflake", table_name="LTV_{{ ds_nodash }}", write_mode="APPEND"),
-                s3(file_path="s3://bucket/{{ ds }}/part-{{PARTITION}}.parquet"),
+                snowflake(connector_id="my_snowflake", table_name=f"LTV_{DAY}", write_mode="APPEND"),
+                s3(file_path="s3://bucket/" + DAY + "/part-{{PARTITION}}.parquet"),
             ],
             num_workers=4,
             explanations=True,
