@@ -131,7 +131,7 @@ def s3(
 ) -> FileOutput:
     """Write to Amazon S3.
 
-    :param file_path: such as ``s3://bucket/churn/{{ ds }}/part-{{PARTITION}}.parquet``.
+    :param file_path: such as ``s3://bucket/churn/{{ params.day }}/part-{{PARTITION}}.parquet``.
     :param connector_id: name of the connector in Kumo; required when Kumo's access control is on.
     :param artifact_type: predictions or embeddings.
     :param extra_fields: columns to add.

@@ -486,7 +486,8 @@ class KumoBatchPredictOperator(_KumoJobOperator):
     :param pquery_id: instead, the predictive query whose newest successful training job predicts. (templated)
     :param outputs: where the results go, each made by a function of :mod:`airflow_provider_kumo.outputs`; none keeps
         them in Kumo. ``{{PARTITION}}`` in a path is Kumo's own and survives templating. (templated)
-    :param prediction_time: the moment to predict from, such as ``"{{ data_interval_end }}"``; without an offset it is
+    :param prediction_time: the moment to predict from, such as
+        ``"{{ dag_run.data_interval_end or dag_run.run_after }}"``; without an offset it is
         UTC. None lets Kumo take the latest time in the data. (templated)
     :param binary_classification_threshold: score from 0 to 1 from which an entity counts as positive. (templated)
     :param num_classes_to_return: how many of the best classes to return for each entity. (templated)
