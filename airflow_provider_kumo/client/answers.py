@@ -63,6 +63,8 @@ def unreachable(call: Call[T], config: KumoConfig, cause: BaseException, *, reac
     """
     said = config.without_secret(str(cause).encode()).decode()
     text = said[:300] or type(cause).__name__
+    if "WRONG_VERSION_NUMBER" in text:
+        text = f"it answers, but does not speak TLS; its URL may begin with http:// ({text})"
     return KumoUnavailableError(
         f"Could not {call.what}: Kumo at {config.origin} cannot be reached: {text}", reached=reached
     )

@@ -79,6 +79,12 @@ def test_a_host_without_a_route_is_told_at_once(free_port):
     assert re.fullmatch(rf"Kumo at http://127\.0\.0\.1:{free_port} cannot be reached: .*refused.*\.", said)
 
 
+def test_a_host_that_does_not_speak_tls_is_told(kumo_emulator):
+    good, said = checked(kumo_emulator.url.replace("http://", "https://"))
+    assert good is False
+    assert " cannot be reached: it answers, but does not speak TLS; its URL may begin with http:// (" in said
+
+
 def test_a_name_that_is_no_host_is_told():
     good, said = checked("https://kumo.invalid/api")
     assert good is False
