@@ -166,7 +166,8 @@ class TaskInstance(RuleBasedStateMachine):
     def _usable(self, fingerprint: str) -> set[str]:
         """Return the jobs one of which must be taken: a live one, else one whose result Airflow never had."""
         same = [job for job in self.jobs if job.tags.get(REQUEST_TAG) == fingerprint and not job.vanished]
-        live = {job.id for job in same if job in self.live}
+        # By id: between two looks a job may have begun to run.
+        live = {job.id for job in same} & {job.id for job in self.live}
         undelivered = {job.id for job in same if job.status == "DONE" and job.cancelled_by is None}
         return live or undelivered - self.taken
 
