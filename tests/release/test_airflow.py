@@ -67,7 +67,10 @@ def test_everything_that_the_metadata_names_is_there(report: Report) -> None:
 
 
 def test_every_module_can_be_imported_with_what_the_wheel_asks_for(report: Report) -> None:
-    assert {name: trouble for name, trouble in report["modules"].items() if trouble} == {}
+    # What makes lineage is loaded by Airflow's OpenLineage provider alone, for which the wheel does not ask.
+    lineage = "airflow_provider_kumo.lineage"
+    assert "No module named 'airflow.providers.openlineage'" in report["modules"][lineage]
+    assert {name: trouble for name, trouble in report["modules"].items() if trouble and name != lineage} == {}
 
 
 def test_the_example_dags_are_parsed(report: Report) -> None:
