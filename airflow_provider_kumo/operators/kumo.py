@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -218,11 +219,13 @@ class _KumoJobOperator(_KumoOperator):
 
         Airflow 2 does not let such a task go on: ``on_kill`` is all that it calls (``_execute_task``).
         """
-        context = get_current_context()
-        ti: Any = context["ti"]
-        if ti.next_method is None or self.execution_timeout is None or ti.start_date is None:
+        try:
+            context = get_current_context()
+        except (AirflowException, RuntimeError):
+            # Killed before it began, so it has come back from nothing. Which of the two it is depends on who answers.
             return
-        if time.time() >= ti.start_date.timestamp() + self.execution_timeout.total_seconds():
+        ti: Any = context["ti"]
+        if ti.next_method is not None and time.time() >= self._ends_by_execution_timeout(context):
             self._let_go(self._job(self._pushed(context, "job_id"), self._pushed(context, TRACKING_URL_KEY)))
 
     @contextmanager
@@ -335,10 +338,14 @@ class _KumoJobOperator(_KumoOperator):
         afresh. Airflow 3 does not apply ``execution_timeout`` to a deferred task, so it is applied here.
         """
         created = time.time() if job.created_at is None else job.created_at.timestamp()
-        deadline = created + self.timeout
-        if self.execution_timeout is not None and context["ti"].start_date is not None:
-            deadline = min(deadline, context["ti"].start_date.timestamp() + self.execution_timeout.total_seconds())
-        return deadline
+        return min(created + self.timeout, self._ends_by_execution_timeout(context))
+
+    def _ends_by_execution_timeout(self, context: Context) -> float:
+        """Return the POSIX time at which ``execution_timeout`` ends this try; infinity if it does not."""
+        started = context["ti"].start_date
+        if self.execution_timeout is None or started is None:
+            return math.inf
+        return started.timestamp() + self.execution_timeout.total_seconds()
 
     def _finish(self, client: KumoClient, job: Job, context: Context) -> Any:
         """Bring a job's end to Airflow: the one place where success is told from everything else."""

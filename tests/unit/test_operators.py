@@ -597,6 +597,8 @@ def test_a_task_that_comes_back_after_its_execution_timeout_cancels_its_job(
 ) -> None:
     from airflow.models.taskinstance import set_current_context
 
+    retrain(execution_timeout=timedelta(seconds=30)).on_kill()
+    assert left_to_itself(kumo_emulator), "without a context it has not begun"
     waiting.next_method = "execute_complete"
     waiting.start_date -= timedelta(seconds=60 if late else 0)
     with set_current_context(context(waiting)):
